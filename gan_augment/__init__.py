@@ -1,0 +1,55 @@
+"""Rebalance an imbalanced image training set with GAN samples, inside the training loop you already have.
+
+>>> import gan_augment as ga
+"""
+
+from gan_augment.augmentation import Augmentation
+from gan_augment.dataset import GANAugmentedDataset, PhaseOut
+from gan_augment.errors import (
+    ArtifactError,
+    ConfigError,
+    DataError,
+    GanAugmentError,
+    SmallClassWarning,
+    StorageError,
+    SynthesizerError,
+    TrainingError,
+)
+from gan_augment.features import TrainedExtractor
+from gan_augment.images import ImageSpec
+from gan_augment.pool import SyntheticPool
+from gan_augment.selection import CentroidSelector
+from gan_augment.source import RawView
+from gan_augment.synthesizers import load, wrap
+from gan_augment.training import fit
+from gan_augment.types import Candidates, Decision, Extractor, Features, Origin, Samples, Selector, Synthesizer
+
+__all__ = [
+    "ArtifactError",
+    "Augmentation",
+    "Candidates",
+    "CentroidSelector",
+    "ConfigError",
+    "DataError",
+    "Decision",
+    "Extractor",
+    "Features",
+    "GANAugmentedDataset",
+    "GanAugmentError",
+    "ImageSpec",
+    "Origin",
+    "PhaseOut",
+    "RawView",
+    "Samples",
+    "Selector",
+    "SmallClassWarning",
+    "StorageError",
+    "Synthesizer",
+    "SynthesizerError",
+    "SyntheticPool",
+    "TrainedExtractor",
+    "TrainingError",
+    "fit",
+    "load",
+    "wrap",
+]

@@ -1,0 +1,216 @@
+"""Artifacts on disk: folders of safetensors and JSON that appear whole or not at all.
+
+Nothing is ever pickled or unpickled. A folder is written beside its place and renamed into it, so a kill or
+a full disk leaves no folder that looks whole.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_bytes
+from safetensors.torch import save as save_bytes
+from torch import Tensor, nn
+
+from gan_augment.errors import ArtifactError, StorageError
+
+__all__ = [
+    "load_state",
+    "new_folder",
+    "read_json",
+    "read_tensors",
+    "refuse_existing",
+    "storing",
+    "versions",
+    "write_bytes",
+    "write_json",
+    "write_tensors",
+]
+
+_MAX_JSON_BYTES = 256 * 2**20
+
+
+@contextlib.contextmanager
+def storing(path: str | Path) -> Iterator[None]:
+    """Turns the operating system's refusal to write into a StorageError that says what to do."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            error.errno,
+            f"could not write {path}: {error.strerror or error}; nothing half-written was left behind. "
+            "Free some space or give a folder that can be written to, and run it again",
+        ) from error
+
+
+def refuse_existing(folder: str | Path, what: str) -> None:
+    """Raises if `folder` already holds something: nothing of the user's is overwritten.
+
+    Raises:
+        ArtifactError: It exists and is not an empty folder.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ArtifactError(
+            f"expected {folder} not to exist yet, found something there; "
+            f"give another folder for the {what}, or delete that one"
+        )
+
+
+@contextlib.contextmanager
+def new_folder(folder: str | Path, what: str) -> Iterator[Path]:
+    """Gives a hidden folder beside `folder` to write in, and renames it to `folder` when all went well.
+
+    Raises:
+        ArtifactError: `folder` already exists and is not empty.
+        StorageError: The disk refused; what was written is removed.
+    """
+    folder = Path(folder)
+    refuse_existing(folder, what)
+    with storing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+        try:
+            yield work
+            _sync_folder(work)
+            os.chmod(work, 0o777 & ~_umask())
+            os.replace(work, folder)
+            _sync_folder(folder.parent)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # not every file system syncs folders
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file beside its place, syncs it and renames it into place."""
+    beside = path.with_name(f".{path.name}.partial")
+    with storing(path):
+        try:
+            with open(beside, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON, whole or not at all."""
+    write_bytes(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes named tensors as safetensors, whole or not at all."""
+    write_bytes(path, save_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
+
+
+def read_json(path: str | Path, kind: str, version: int) -> dict[str, Any]:
+    """Reads an artifact's JSON and checks that it is of this kind and version.
+
+    Args:
+        path: The file.
+        kind: What its "kind" must be, such as "gan_augment synthesizer".
+        version: The newest "version" that this library reads.
+
+    Raises:
+        ArtifactError: It is missing, damaged, of another kind or of a newer version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ArtifactError(f"expected a {kind} in {path.parent}, found no {path.name} there")
+    if path.stat().st_size > _MAX_JSON_BYTES:
+        raise ArtifactError(
+            f"expected {path} to be at most {_MAX_JSON_BYTES >> 20} MiB, found {path.stat().st_size} bytes"
+        )
+    try:
+        value: dict[str, Any] = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"expected JSON in {path}, found something else ({error}); the file is damaged") from None
+    found = value.get("kind") if isinstance(value, dict) else None
+    if found != kind:
+        raise ArtifactError(f"expected {path} to describe a {kind}, found kind {found!r}")
+    if not isinstance(value.get("version"), int) or not 1 <= value["version"] <= version:
+        raise ArtifactError(
+            f"expected {path} to be of version 1 to {version}, found {value.get('version')!r}; "
+            "a newer release of gan_augment is needed to read it"
+        )
+    return value
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Reads safetensors.
+
+    Raises:
+        ArtifactError: It is missing, truncated or no safetensors file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ArtifactError(f"expected weights in {path}, found no such file")
+    try:
+        return load_bytes(path.read_bytes())
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise ArtifactError(f"expected safetensors in {path}, found a damaged file ({error})") from None
+
+
+def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
+    """Loads a state dict, and shows which keys and shapes differ where the architecture is another one.
+
+    Raises:
+        ArtifactError: Names keys missing, keys left over and shapes that differ.
+    """
+    own = module.state_dict()
+    missing = sorted(own.keys() - state.keys())
+    extra = sorted(state.keys() - own.keys())
+    shapes = [
+        f"{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in sorted(own.keys() & state.keys())
+        if own[name].shape != state[name].shape
+    ]
+    if missing or extra or shapes:
+        parts = [("missing", missing), ("not expected", extra), ("of another shape", shapes)]
+        told = "; ".join(f"{len(names)} {why}: {_some(names)}" for why, names in parts if names)
+        raise ArtifactError(f"expected weights of the architecture of {what}, found others: {told}")
+    module.load_state_dict(dict(state))
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of what stands behind an artifact, to be written beside it."""
+    import platform
+    from importlib.metadata import version
+
+    return {
+        "python": platform.python_version(),
+        "gan_augment": version("gan_augment"),
+        "torch": str(torch.__version__),
+        "numpy": version("numpy"),
+    }

@@ -1,0 +1,47 @@
+"""Every error of the library, as one tree.
+
+::
+
+    GanAugmentError
+    ├── ConfigError(ValueError)        a parameter has a value that cannot work
+    ├── DataError(ValueError)          the user's dataset, folder, labels or images
+    ├── SynthesizerError(ValueError)   a generator that lacks a class, or gives the wrong shape or range
+    ├── ArtifactError(RuntimeError)    a folder on disk: missing, damaged, another version or architecture
+    ├── TrainingError(RuntimeError)    a training that diverged
+    └── StorageError(OSError)          the disk refused: full, read-only
+
+Each message says what was expected, what was found, and what to do. Each class also derives from the
+built-in that a caller would expect, so that ``except ValueError`` works.
+"""
+
+
+class GanAugmentError(Exception):
+    """Base of every error that this library raises on purpose."""
+
+
+class ConfigError(GanAugmentError, ValueError):
+    """A parameter has a value that cannot work."""
+
+
+class DataError(GanAugmentError, ValueError):
+    """The user's dataset, folder, labels or images cannot be used as they are."""
+
+
+class SynthesizerError(GanAugmentError, ValueError):
+    """A generator lacks a class, or what it returns has the wrong shape, type or range."""
+
+
+class ArtifactError(GanAugmentError, RuntimeError):
+    """A folder on disk is missing, damaged, of another version, or holds another architecture."""
+
+
+class TrainingError(GanAugmentError, RuntimeError):
+    """A training diverged."""
+
+
+class StorageError(GanAugmentError, OSError):
+    """The disk refused to store something: full, read-only, or out of quota."""
+
+
+class SmallClassWarning(UserWarning):
+    """A class has so few images that what is learned of it may not be worth much."""

@@ -1,0 +1,211 @@
+"""The judge: a small classifier trained on the training split, read as an extractor."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from gan_augment.artifacts import (
+    load_state,
+    new_folder,
+    read_json,
+    read_tensors,
+    refuse_existing,
+    versions,
+    write_json,
+    write_tensors,
+)
+from gan_augment.augmentation import Augmentation
+from gan_augment.balance import check_classes
+from gan_augment.errors import ArtifactError, SynthesizerError
+from gan_augment.fingerprint import hash_tensors
+from gan_augment.images import ImageSpec, resize
+from gan_augment.networks import Classifier, NetworkSpec
+from gan_augment.seeds import derive, uniforms
+from gan_augment.source import RawView
+from gan_augment.supervised import train_classifier, weighted_batches
+from gan_augment.types import Features
+
+__all__ = ["TrainedExtractor"]
+
+_KIND = "gan_augment extractor"
+_VERSION = 1
+_BATCH = 256
+_MASKS_SEED = 1
+
+
+class TrainedExtractor:
+    """Features of a classifier's last layer, with class probabilities and entropy under Monte-Carlo dropout.
+
+    The dropout masks of the passes are fixed and the same for every image, so that what an image gets depends on the
+    image only (Gal and Ghahramani 2016, on the last layer).
+
+    Args:
+        network: The classifier, trained.
+        spec: What it was built for.
+        classes: Class names.
+        image_spec: How raw images map to what it sees; None where unknown.
+        passes: Number of dropout masks.
+        fitted_on: Hashes of the raw images it was trained on.
+    """
+
+    def __init__(
+        self,
+        network: Classifier,
+        spec: NetworkSpec,
+        *,
+        classes: Sequence[str],
+        image_spec: ImageSpec | None = None,
+        passes: int = 20,
+        fitted_on: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.spec = spec
+        self.classes = list(classes)
+        self.image_spec = image_spec
+        self.passes = passes
+        self.fitted_on = np.empty(0, np.int64) if fitted_on is None else fitted_on
+        width = network.linear.in_features
+        keep = 1 - network.dropout
+        masks = uniforms([_MASKS_SEED], passes * width)[0].reshape(passes, width) < keep
+        self._masks = torch.from_numpy(masks.astype(np.float32) / keep)
+
+    @classmethod
+    def fit(
+        cls,
+        dataset: Any,
+        *,
+        image_size: int | Sequence[int] | None = None,
+        steps: int = 600,
+        width: int = 128,
+        batch_size: int = 64,
+        augmentation: Augmentation | None = None,
+        targets: npt.ArrayLike | None = None,
+        seed: int = 0,
+        device: str = "cpu",
+        progress: bool = True,
+    ) -> Self:
+        """Trains a judge on the raw images of a dataset, classes drawn in proportion to the square root of n_c.
+
+        Args:
+            dataset: The training split, or a RawView of it.
+            image_size: As in `fit`.
+            steps: Optimiser steps.
+            width: Length of the features.
+            batch_size: Images a step.
+            augmentation: None for the default (shifts, small turns, scale; no flips, no colour).
+            targets: One class for each item, where the dataset does not say.
+            seed: Of weights, batches, augmentation and dropout.
+            device: Where to train.
+            progress: Whether to show a bar.
+
+        Raises:
+            DataError: There are fewer than two classes, or a class has fewer than two images.
+        """
+        view = dataset if isinstance(dataset, RawView) else RawView(dataset, targets, progress=progress)
+        check_classes(view.counts, view.classes, min_images=0)
+        image_spec = view.spec(image_size)
+        spec = NetworkSpec(channels=image_spec.channels, grid=image_spec.grid, num_classes=view.num_classes)
+        with torch.random.fork_rng():
+            torch.manual_seed(derive(seed, "judge"))
+            network = Classifier(spec, width)
+        images = view.images(spec=image_spec)
+        train_classifier(
+            network,
+            weighted_batches(images, view.targets, batch_size=batch_size, power=0.5, seed=derive(seed, "judge")),
+            steps=steps,
+            augmentation=augmentation or Augmentation(),
+            seed=derive(seed, "judge"),
+            device=device,
+            description="training the judge" if progress else None,
+        )
+        return cls(network, spec, classes=view.classes, image_spec=image_spec, fitted_on=np.sort(view.hashes))
+
+    @torch.no_grad()
+    def extract(self, images: Tensor) -> Features:
+        """Returns features, mean class probabilities and predictive entropy of images `(N, C, *spatial)` in [-1, 1].
+
+        Images of another size are resized.
+
+        Raises:
+            SynthesizerError: They have another number of channels or dimensions.
+        """
+        if images.ndim != self.spec.ndim + 2 or images.shape[1] != self.spec.channels:
+            raise SynthesizerError(
+                f"expected images (N, {self.spec.channels}, *{self.spec.grid}) for this judge, found "
+                f"{tuple(images.shape)}; train a judge on images of that form"
+            )
+        device = next(self.network.parameters()).device
+        features, probs = [], []
+        for part in resize(images, self.spec.grid).split(_BATCH):
+            hidden = self.network.features(part.to(device))
+            masked = hidden[:, None, :] * self._masks.to(device)[None]
+            features.append(hidden.cpu())
+            probs.append(self.network.linear(masked).softmax(-1).mean(1).cpu())
+        if not features:
+            empty = np.empty((0, self.network.linear.in_features), np.float32)
+            return Features(empty, np.empty((0, self.spec.num_classes), np.float32), np.empty(0, np.float32))
+        mean = torch.cat(probs)
+        entropy = -(mean * mean.clamp_min(1e-12).log()).sum(1)
+        return Features(torch.cat(features).numpy(), mean.numpy(), entropy.numpy())
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the weights."""
+        return hash_tensors(self.network.state_dict())
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes `extractor.json` and `weights.safetensors` into a new folder.
+
+        Raises:
+            ArtifactError: The folder exists.
+            StorageError: The disk refused.
+        """
+        refuse_existing(folder, "judge")
+        with new_folder(folder, "judge") as work:
+            state = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+            write_tensors(work / "weights.safetensors", {**state, "fitted_on": torch.from_numpy(self.fitted_on)})
+            write_json(work / "extractor.json", self._description())
+        return Path(folder)
+
+    def _description(self) -> dict[str, Any]:
+        return {
+            "kind": _KIND,
+            "version": _VERSION,
+            "spec": self.spec.to_json(),
+            "width": self.network.linear.in_features,
+            "dropout": self.network.dropout,
+            "passes": self.passes,
+            "classes": self.classes,
+            "image_spec": None if self.image_spec is None else self.image_spec.to_json(),
+            "fingerprint": self.fingerprint,
+            "versions": versions(),
+        }
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Reads what `save` wrote; runs none of it.
+
+        Raises:
+            ArtifactError: It is missing, damaged or of another architecture.
+        """
+        folder = Path(folder)
+        about = read_json(folder / "extractor.json", _KIND, _VERSION)
+        tensors = read_tensors(folder / "weights.safetensors")
+        try:
+            spec = NetworkSpec.from_json(about["spec"])
+            network = Classifier(spec, int(about["width"]), float(about["dropout"]))
+            image_spec = None if about["image_spec"] is None else ImageSpec.from_json(about["image_spec"])
+            classes, passes = [str(name) for name in about["classes"]], int(about["passes"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(
+                f"expected a whole extractor.json in {folder}, found {error!r}; it is damaged"
+            ) from None
+        fitted_on = tensors.pop("fitted_on", torch.empty(0, dtype=torch.int64)).numpy()
+        state = {name.removeprefix("network."): value for name, value in tensors.items()}
+        load_state(network, state, f"the judge in {folder}")
+        return cls(network, spec, classes=classes, image_spec=image_spec, passes=passes, fitted_on=fitted_on)

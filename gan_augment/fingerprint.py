@@ -1,0 +1,75 @@
+"""Fingerprints: which data, recipe, weights, judge and selector stand behind an artifact.
+
+A chain maps the name of a link ("data", "recipe", "weights", "extractor", "selector", "pool") to a hash.
+Data are hashed item by item, before any transform, so that a test image in a training set can be found.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from gan_augment.errors import DataError
+
+__all__ = ["check_disjoint", "hash_array", "hash_groups", "hash_items", "hash_json", "hash_tensors"]
+
+
+def hash_array(array: npt.NDArray[Any]) -> int:
+    """Returns a 63-bit hash of an array's shape, dtype and bytes."""
+    digest = hashlib.blake2b(f"{array.shape}{array.dtype.str}".encode(), digest_size=8)
+    digest.update(np.ascontiguousarray(array).tobytes())
+    return int.from_bytes(digest.digest(), "little") >> 1
+
+
+def hash_json(value: Any) -> str:
+    """Returns a hash, 16 hexadecimal digits, of anything that JSON can hold; key order does not matter."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def hash_items(hashes: npt.NDArray[np.int64]) -> str:
+    """Returns the hash of a set of items whatever their order, from the hash of each."""
+    return hashlib.blake2b(np.sort(hashes).tobytes(), digest_size=8).hexdigest()
+
+
+def hash_groups(groups: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Returns a 63-bit hash of each distinct group (patient), sorted: the names themselves are not kept."""
+    names = sorted({str(group) for group in groups})
+    digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
+    return np.sort(np.array([int.from_bytes(d, "little") >> 1 for d in digests], dtype=np.int64))
+
+
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Returns a hash of named tensors, such as a state dict."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name in sorted(tensors):
+        array = tensors[name].detach().cpu().contiguous().numpy()
+        digest.update(f"{name}{array.shape}{array.dtype.str}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def check_disjoint(
+    fitted: npt.NDArray[np.int64], held_out: npt.NDArray[np.int64], what: str, held_out_name: str = "the test set"
+) -> None:
+    """Raises if an item that something was fitted on is also held out for evaluation.
+
+    Args:
+        fitted: Hashes of the items (or groups) that were fitted on.
+        held_out: Hashes of the items (or groups) to evaluate on.
+        what: What the hashes stand for, for the message: "images" or "groups".
+        held_out_name: What the held-out side is called in the message.
+
+    Raises:
+        DataError: Names how many are shared.
+    """
+    shared = np.intersect1d(fitted, held_out)
+    if len(shared):
+        raise DataError(
+            f"expected no {what} shared between the training data and {held_out_name}, found {len(shared)} "
+            f"of {len(np.unique(held_out))} there that were trained on; take them out of one of the two"
+        )

@@ -1,0 +1,308 @@
+"""ImageSpec: how raw images of a dataset map to the network's [-1, 1] grid and back.
+
+A raw image is whatever the user's dataset holds before its transform: a PIL image, an array or a tensor, of
+any integer or float type, two- or three-dimensional. Three forms occur:
+
+- *raw*: the user's own type and layout;
+- *array*: `(C, *spatial)` numpy in the raw dtype and units: what a pool stores;
+- *grid*: `(C, *grid)` float32 in [-1, 1]: what networks see.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from gan_augment.errors import ConfigError, DataError
+
+__all__ = ["MIN_SIZE", "ImageSpec", "RawForm", "is_image", "network_grid", "network_levels"]
+
+Kind = Literal["pil", "array", "tensor", "tv_image"]
+Layout = Literal["channels_first", "channels_last", "no_channel"]
+
+MIN_SIZE = 8
+_BASE_SIZE = 4
+_MAX_PADDING = 1.15
+_MAX_CHANNELS_LAST = 4
+_PIL_MODES = ("L", "RGB", "RGBA", "LA", "I;16", "I", "F")
+
+
+def is_image(value: Any) -> bool:
+    """Tells whether `value` is an image: PIL, or an array or tensor of two to four dimensions."""
+    if isinstance(value, Image.Image):
+        return True
+    return isinstance(value, Tensor | np.ndarray) and 2 <= value.ndim <= 4 and value.size != 0
+
+
+def network_levels(grid: tuple[int, ...]) -> int:
+    """Returns how often a network halves `grid`: down to at least 4 cells in the shortest dimension."""
+    levels = 0
+    while min(grid) // 2 ** (levels + 1) >= _BASE_SIZE and all(side % 2 ** (levels + 1) == 0 for side in grid):
+        levels += 1
+    return levels
+
+
+def network_grid(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the smallest grid that holds `shape` and that a network can halve down to about 4 cells.
+
+    28x28 becomes 32x32 (three halvings), 100x100 becomes 112x112 (four): one halving is given up where it
+    would cost more than 15% of padding in a dimension.
+
+    Raises:
+        DataError: A side is shorter than 8.
+    """
+    if min(shape) < MIN_SIZE:
+        raise DataError(
+            f"expected images of at least {MIN_SIZE} pixels a side, found {_by(shape)}; "
+            "give image_size= to have them resized"
+        )
+    for levels in range(round(math.log2(min(shape) / _BASE_SIZE)), 0, -1):
+        grid = tuple(-(-side // 2**levels) * 2**levels for side in shape)
+        if all(g <= side * _MAX_PADDING for g, side in zip(grid, shape, strict=True)):
+            return grid
+    return tuple(side + side % 2 for side in shape)
+
+
+def _by(shape: tuple[int, ...] | None) -> str:
+    return "mixed sizes" if shape is None else "x".join(map(str, shape))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawForm:
+    """The form of a raw image: its type, layout, dtype, channels and size.
+
+    Attributes:
+        kind: "pil", "array" (numpy), "tensor" or "tv_image" (torchvision's).
+        layout: Where the channel stands.
+        dtype: numpy's name of the dtype.
+        channels: Number of channels.
+        shape: Spatial shape, `(H, W)` or `(D, H, W)`; None where a dataset holds mixed sizes.
+        mode: PIL's mode; None for other kinds.
+    """
+
+    kind: Kind
+    layout: Layout
+    dtype: str
+    channels: int
+    shape: tuple[int, ...] | None
+    mode: str | None = None
+
+    @property
+    def ndim(self) -> int:
+        """Dimensions of an array `(C, *spatial)` of an image of this form."""
+        if self.shape is None:
+            raise DataError("expected images of one size, found a form of mixed sizes")
+        return 1 + len(self.shape)
+
+    @classmethod
+    def of(cls, image: Any) -> "RawForm":
+        """Reads the form off one raw image.
+
+        A 3-D array or tensor is read as channels last if its last dimension is at most 4 (arrays only), as
+        channels first if its first is, else as a volume `(D, H, W)` without channel. With four dimensions
+        it is a volume with a channel.
+
+        Raises:
+            DataError: It is no image, or PIL's mode is one that cannot be drawn (a palette, one bit).
+        """
+        if isinstance(image, Image.Image):
+            if image.mode not in _PIL_MODES:
+                raise DataError(
+                    f"expected PIL images of mode {', '.join(_PIL_MODES)}, found {image.mode!r}; "
+                    "convert them in the dataset's loader, for example with image.convert('RGB')"
+                )
+            array = np.asarray(image)
+            layout: Layout = "no_channel" if array.ndim == 2 else "channels_last"
+            return cls._build("pil", layout, array.dtype, array.shape, image.mode)
+        if not is_image(image):
+            found = f"an array of shape {tuple(image.shape)}" if hasattr(image, "shape") else type(image).__name__
+            raise DataError(
+                f"expected an image (PIL, or an array or tensor of 2 to 4 dimensions), found {found}; "
+                "give a dataset whose items hold one image and one label"
+            )
+        kind: Kind = "array"
+        if isinstance(image, Tensor):
+            from torchvision import tv_tensors
+
+            kind = "tv_image" if isinstance(image, tv_tensors.Image) else "tensor"
+        dtype = np.dtype(str(image.dtype).removeprefix("torch.")) if kind != "array" else image.dtype
+        return cls._build(kind, _layout(tuple(image.shape), kind), dtype, tuple(image.shape), None)
+
+    @classmethod
+    def _build(cls, kind: Kind, layout: Layout, dtype: Any, full: tuple[int, ...], mode: str | None) -> "RawForm":
+        if np.dtype(dtype).kind not in "uif":
+            raise DataError(f"expected images of an integer or float type, found {dtype}; convert them first")
+        shape = {"no_channel": full, "channels_first": full[1:], "channels_last": full[:-1]}[layout]
+        channels = {"no_channel": 1, "channels_first": full[0], "channels_last": full[-1]}[layout]
+        return cls(kind=kind, layout=layout, dtype=str(np.dtype(dtype)), channels=channels, shape=shape, mode=mode)
+
+    def array(self, image: Any) -> npt.NDArray[Any]:
+        """Returns a raw image as `(C, *spatial)` in its own dtype; a view where that is possible."""
+        if isinstance(image, Tensor):
+            image = image.detach().cpu().numpy()
+        array = np.asarray(image)
+        if self.layout == "no_channel":
+            return array[None]
+        return np.moveaxis(array, -1, 0) if self.layout == "channels_last" else array
+
+    def raw(self, array: npt.NDArray[Any]) -> Any:
+        """Returns `(C, *spatial)` of the raw dtype as a raw image of this form: the inverse of `array`."""
+        if self.layout == "no_channel":
+            array = array[0]
+        elif self.layout == "channels_last":
+            array = np.moveaxis(array, 0, -1)
+        if self.kind == "array":
+            return np.array(array)
+        if self.kind == "pil":
+            return Image.fromarray(np.ascontiguousarray(array))
+        tensor = torch.from_numpy(np.array(array))
+        if self.kind == "tv_image":
+            from torchvision import tv_tensors
+
+            return tv_tensors.Image(tensor)
+        return tensor
+
+    def differences(self, other: "RawForm", names: tuple[str, ...] = ()) -> str:
+        """Returns in words in what `other` differs, empty where it does not."""
+        mine, theirs = asdict(self), asdict(other)
+        return "; ".join(
+            f"{name} {mine[name]} against {theirs[name]}" for name in (names or mine) if mine[name] != theirs[name]
+        )
+
+
+def _layout(shape: tuple[int, ...], kind: Kind) -> Layout:
+    if len(shape) == 2:
+        return "no_channel"
+    if kind == "array" and shape[-1] <= _MAX_CHANNELS_LAST < shape[0]:
+        return "channels_last"
+    if kind == "array" and len(shape) == 3 and shape[-1] <= _MAX_CHANNELS_LAST:
+        return "channels_last"
+    if len(shape) == 4 or kind != "array" or shape[0] <= _MAX_CHANNELS_LAST:
+        return "channels_first"
+    return "no_channel"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpec:
+    """How raw images map to the grid in [-1, 1] and back.
+
+    Attributes:
+        form: The raw form.
+        grid: Spatial shape of the network's images.
+        low: Raw value of -1, for each channel, from the training split.
+        high: Raw value of +1, for each channel.
+        fit: How raw images are fitted to the grid. "pad" replicates the border and is undone by a crop;
+            "resize" is bilinear with antialiasing (trilinear for volumes).
+    """
+
+    form: RawForm
+    grid: tuple[int, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    fit: Literal["pad", "resize"] = "pad"
+
+    def __post_init__(self) -> None:
+        if len(self.low) != self.form.channels or len(self.high) != self.form.channels:
+            raise ConfigError(
+                f"expected a low and a high for each of {self.form.channels} channels, "
+                f"found {len(self.low)} and {len(self.high)}"
+            )
+        if any(not (math.isfinite(a) and math.isfinite(b) and a < b) for a, b in zip(self.low, self.high, strict=True)):
+            raise ConfigError(f"expected finite low < high in each channel, found {self.low} and {self.high}")
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self.form.channels
+
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        """Spatial shape of the raw images that this spec makes: the reals', or the grid where those are mixed."""
+        return self.form.shape or self.grid
+
+    def normalise(self, image: Any) -> Tensor:
+        """Returns one raw image as `(C, *grid)` float32 in [-1, 1]; values beyond low and high are clipped."""
+        return self.decode(self.form.array(image)[None])[0]
+
+    def decode(self, arrays: npt.NDArray[Any]) -> Tensor:
+        """Returns `(N, C, *spatial)` of raw values as `(N, C, *grid)` float32 in [-1, 1]."""
+        values = torch.from_numpy(np.asarray(arrays, dtype=np.float32))
+        low, high = self._ranges(values.ndim)
+        return self._to_grid(((values - low) / (high - low) * 2 - 1).clamp(-1, 1))
+
+    def encode(self, images: Tensor) -> npt.NDArray[Any]:
+        """Returns `(N, C, *grid)` in [-1, 1] as `(N, C, *raw_shape)` in raw dtype and units.
+
+        Values are clamped first: a uint8 never wraps. Integers are rounded half to even.
+        """
+        images = self._from_grid(images.detach().to("cpu", torch.float32)).clamp(-1, 1).double()
+        low, high = self._ranges(images.ndim)
+        values = (images + 1) / 2 * (high.double() - low.double()) + low.double()
+        dtype = np.dtype(self.form.dtype)
+        if dtype.kind in "ui":
+            limits = np.iinfo(dtype)
+            values = values.round().clamp(float(limits.min), float(limits.max))
+        return values.numpy().astype(dtype)
+
+    def _ranges(self, ndim: int) -> tuple[Tensor, Tensor]:
+        shape = (1, self.channels, *[1] * (ndim - 2))
+        return torch.tensor(self.low).reshape(shape), torch.tensor(self.high).reshape(shape)
+
+    def _to_grid(self, values: Tensor) -> Tensor:
+        if tuple(values.shape[2:]) == self.grid:
+            return values
+        if self.fit == "resize":
+            return resize(values, self.grid).clamp(-1, 1)
+        padding: list[int] = []
+        for side, target in reversed(list(zip(values.shape[2:], self.grid, strict=True))):
+            padding += [(target - side) // 2, target - side - (target - side) // 2]
+        return functional.pad(values, padding, mode="replicate")
+
+    def _from_grid(self, images: Tensor) -> Tensor:
+        shape = self.raw_shape
+        if tuple(images.shape[2:]) == shape:
+            return images
+        if self.fit == "resize":
+            return resize(images, shape)
+        window = [slice((g - side) // 2, (g - side) // 2 + side) for g, side in zip(self.grid, shape, strict=True)]
+        return images[(slice(None), slice(None), *window)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the spec as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "ImageSpec":
+        """Reads what `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: `value` is not what `to_json` writes.
+        """
+        form = dict(value["form"])
+        form["shape"] = None if form["shape"] is None else tuple(int(side) for side in form["shape"])
+        spec = {**value, "form": RawForm(**form), "grid": tuple(int(side) for side in value["grid"])}
+        for name in ("low", "high"):
+            spec[name] = tuple(float(number) for number in value[name])
+        return cls(**spec)
+
+    def with_form(self, form: RawForm) -> "ImageSpec":
+        """Returns a spec of the same values for another raw form with as many channels."""
+        return replace(self, form=form)
+
+
+def resize(images: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Returns `(N, C, *spatial)` resized to `shape`, with antialiasing where it shrinks."""
+    if tuple(images.shape[2:]) == shape:
+        return images
+    if len(shape) == 2:
+        return functional.interpolate(images, shape, mode="bilinear", antialias=True, align_corners=False)
+    smaller = tuple(min(old, new) for old, new in zip(images.shape[2:], shape, strict=True))
+    images = functional.adaptive_avg_pool3d(images, list(smaller))  # type: ignore[arg-type]  # a list is taken
+    return functional.interpolate(images, shape, mode="trilinear", align_corners=False)

@@ -1,0 +1,184 @@
+"""Taking a dataset's transforms apart: reading it without them, and applying them to another image.
+
+A dataset may be wrapped (Subset, ConcatDataset, or a class of the user's that holds another dataset), and
+each layer may have a `transform`, a `target_transform` or a joint `transforms`. Nothing of the user's is
+changed: all work is on shallow copies.
+"""
+
+import contextlib
+import copy
+import itertools
+import random
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
+
+from gan_augment.items import ItemStructure, same
+
+__all__ = ["Pipeline", "has_transforms", "layers", "preserved_rng", "prove", "stripped"]
+
+_NAMES = ("transform", "target_transform", "transforms")
+_WAYS = ("separate", "joint", "item")
+
+
+class Identity:
+    """Stands in for a transform: returns what it is given, called with positions or with keywords."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns the one argument, the tuple of several, or the dict of keywords."""
+        if kwargs:
+            return dict(kwargs)
+        return args[0] if len(args) == 1 else args
+
+
+@contextlib.contextmanager
+def preserved_rng(seed: int | None = None) -> Iterator[None]:
+    """Leaves the global random states of Python, numpy and torch as they were; seeds them inside if asked."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        if seed is not None:
+            random.seed(seed)
+            np.random.seed(seed)
+            torch.manual_seed(seed)
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+def _own(dataset: Any) -> dict[str, Any]:
+    return vars(dataset) if hasattr(dataset, "__dict__") else {}
+
+
+def _replaced(dataset: Any, replace: Callable[[Any], Any]) -> Any:
+    """Returns a shallow copy of `dataset` and the datasets within it, each transform replaced."""
+    if not _own(dataset):
+        return dataset
+    twin = copy.copy(dataset)
+    for name, value in _own(dataset).items():
+        if name in _NAMES and value is not None:
+            twin.__dict__[name] = replace(value)
+        elif isinstance(value, Dataset):
+            twin.__dict__[name] = _replaced(value, replace)
+        elif isinstance(value, list | tuple) and value and all(isinstance(child, Dataset) for child in value):
+            twin.__dict__[name] = type(value)([_replaced(child, replace) for child in value])
+    return twin
+
+
+def stripped(dataset: Any) -> Any:
+    """Returns a shallow copy of `dataset` that gives raw items: every transform is the identity."""
+    return _replaced(dataset, lambda _: Identity())
+
+
+def layers(dataset: Any, index: int) -> list[Any]:
+    """Returns the datasets that item `index` comes through, outermost first."""
+    through = []
+    while True:
+        through.append(dataset)
+        if isinstance(dataset, ConcatDataset):
+            part = bisect_right(dataset.cumulative_sizes, index)
+            index -= dataset.cumulative_sizes[part - 1] if part else 0
+            dataset = dataset.datasets[part]
+        elif isinstance(dataset, Subset):
+            index = int(dataset.indices[index])
+            dataset = dataset.dataset
+        else:
+            inner = [value for value in _own(dataset).values() if isinstance(value, Dataset)]
+            if len(inner) != 1:
+                return through
+            dataset = inner[0]
+
+
+def has_transforms(dataset: Any) -> bool:
+    """Tells whether one of the layers has a place for transforms, or is known to have none."""
+    return any(isinstance(layer, TensorDataset) or _own(layer).keys() & set(_NAMES) for layer in layers(dataset, 0))
+
+
+def _call(transform: Any, image: Any) -> Any:
+    if type(transform).__module__.partition(".")[0] == "albumentations":
+        return transform(image=image)["image"]
+    return transform(image)
+
+
+class Pipeline:
+    """The transforms of the layers that an item comes through, innermost first, as one call.
+
+    Args:
+        through: The layers, outermost first.
+        ways: For each layer, how its transforms are called: "separate" (`transform(image)` and
+            `target_transform(label)`), "joint" (`transforms(image, label)`) or "item" (`transform(item)`).
+    """
+
+    def __init__(self, through: list[Any], ways: tuple[str, ...]) -> None:
+        self._steps: list[tuple[str, Any, Any]] = []
+        for layer, way in reversed(list(zip(through, ways, strict=True))):
+            own = _own(layer)
+            first = own.get("transforms" if way == "joint" else "transform")
+            target = own.get("target_transform") if way == "separate" else None
+            if first is not None or target is not None:
+                self._steps.append((way, first, target))
+
+    def __call__(self, item: Any, structure: ItemStructure) -> Any:
+        """Returns the raw `item`, of this `structure`, as the base would have given it."""
+        for way, first, target in self._steps:
+            if way == "item":
+                item = first(item)
+                continue
+            image, label = structure.split(item)
+            if way == "joint":
+                image, label = first(image, label)
+            else:
+                image = image if first is None else _call(first, image)
+                label = label if target is None else target(label)
+            item = structure.assemble(image, label)
+        return item
+
+
+def _possible_ways(layer: Any) -> list[str]:
+    own = _own(layer)
+    if all(own.get(name) is None for name in _NAMES):
+        return ["separate"]
+    ways = ["separate"] if own.get("transform") is not None or own.get("target_transform") is not None else []
+    ways += ["joint"] if own.get("transforms") is not None else []
+    return ways + (["item"] if own.get("transform") is not None else [])
+
+
+def _copied(transform: Any) -> Any:
+    try:
+        return copy.deepcopy(transform)
+    except Exception:  # a transform that cannot be copied is used as it is
+        return transform
+
+
+def prove(base: Any, index: int) -> Pipeline | None:
+    """Finds how the base's transforms are called, and proves it on item `index`.
+
+    The base's own item and the pipeline's, each from copies of the transforms in the same state and under the
+    same global seeds, must agree in every value; random augmentation included.
+
+    Returns:
+        The pipeline over the base's own transforms, or None where no way of calling them gives the base's item.
+    """
+    through = layers(base, index)
+    with preserved_rng(seed=0):
+        wanted = _replaced(base, _copied)[index]
+    raw = stripped(base)[index]
+    try:
+        structure = ItemStructure.of(raw)
+    except ValueError:
+        structure = ItemStructure("image")
+    for ways in itertools.product(*map(_possible_ways, through)):
+        copies = [_replaced(layer, _copied) for layer in through]
+        with preserved_rng(seed=0):
+            try:
+                found = Pipeline(copies, ways)(raw, structure)
+            except Exception:  # the wrong way of calling a transform may raise anything
+                continue
+        if same(found, wanted):
+            return Pipeline(through, ways)
+    return None

@@ -1,0 +1,229 @@
+"""Building a pool: draw in fixed, padded, numbered chunks; decide; store."""
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from gan_augment.artifacts import new_folder, refuse_existing, versions
+from gan_augment.balance import SamplingStrategy, numbers_to_add
+from gan_augment.errors import ConfigError
+from gan_augment.fingerprint import hash_items, hash_json
+from gan_augment.pool.draw import CHUNK, Drawer, drawn_spec
+from gan_augment.pool.store import KIND, VERSION, Columns, Store, read_store
+from gan_augment.pool.write import ShardWriter, write_columns
+from gan_augment.seeds import derive, row_seeds
+from gan_augment.source import RawView
+from gan_augment.synthesizers.checks import match_classes
+from gan_augment.types import Candidates, IntArray, NeedsParents, Selector, Synthesizer
+
+__all__ = ["build_store"]
+
+_CALIBRATION = 128
+
+
+def build_store(
+    synthesizer: Synthesizer,
+    like: Any,
+    *,
+    selector: Selector | None,
+    sampling_strategy: SamplingStrategy,
+    counts: Mapping[Any, int] | None,
+    reserve: float,
+    out: str | os.PathLike[str] | None,
+    seed: int,
+    progress: bool,
+) -> Store:
+    """Draws candidates for the classes of a dataset, has the selector decide, and stores all of them.
+
+    The rows are ordered by class; row i of a class is drawn from a seed that depends on `seed`, the class and i.
+
+    Args:
+        synthesizer: Who draws. An image-conditioned one that is not bound is bound to `like`.
+        like: The training split, or a RawView of it: says which classes need images, and what raw images look like.
+        selector: Who decides; fitted here on the real images of `like`, and calibrated on a draw of its own. None
+            keeps everything.
+        sampling_strategy: How many images each class needs, in imbalanced-learn's vocabulary.
+        counts: Needed images by label or class name instead.
+        reserve: Candidates drawn for each needed image, at least 1.
+        out: New folder; None to keep the pool in memory.
+        seed: Of all draws.
+        progress: Whether to show a bar.
+
+    Raises:
+        SynthesizerError: The synthesizer lacks a class, or draws images that do not fit.
+        ConfigError: A parameter has a value that cannot work.
+        ArtifactError: `out` exists.
+        StorageError: The disk refused; nothing half-written is left.
+    """
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        refuse_existing(folder, "pool")
+    if reserve < 1:
+        raise ConfigError(f"expected reserve= of at least 1 candidate for each needed image, found {reserve}")
+    view = like if isinstance(like, RawView) else RawView(like, progress=progress)
+    needed = _needed(view, sampling_strategy, counts)
+    mapping = match_classes(view.classes, synthesizer.num_classes, synthesizer.class_names, sorted(needed))
+    if isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents and not synthesizer.is_bound:
+        synthesizer.bind(view)
+    spec = drawn_spec(synthesizer, view, int(mapping[min(needed)]))
+    extractor = None if selector is None else selector.extractor
+    drawer = Drawer(synthesizer, mapping, spec, extractor)
+    if selector is not None:
+        selector.fit(drawer.real(view))
+        selector.calibrate(_calibration(drawer, sorted(needed), derive(seed, "calibration")))
+    plan = {label: math.ceil(number * reserve) for label, number in needed.items()}
+    about = {
+        "kind": KIND,
+        "version": VERSION,
+        "classes": view.classes,
+        "named": True,
+        "image_spec": spec.to_json(),
+        "form": vars(replace(spec.form, shape=spec.raw_shape)),
+        "dtype": spec.form.dtype,
+        "needed": {view.classes[label]: number for label, number in needed.items()},
+        "reserve": reserve,
+        "seed": seed,
+        "selector": None if selector is None else selector.settings(),
+        "fingerprint": _chain(synthesizer, view, selector),
+        "versions": versions(),
+    }
+    return _fill(drawer, plan, selector, about, folder, progress)
+
+
+def _needed(view: RawView, strategy: SamplingStrategy, counts: Mapping[Any, int] | None) -> dict[int, int]:
+    if counts is not None:
+        strategy = {key: int(number) + _count(view, key) for key, number in counts.items()}
+    needed = numbers_to_add(strategy, view.targets, view.classes, view.values)
+    if not needed:
+        raise ConfigError(
+            f"expected a class that needs images under sampling_strategy={strategy!r}, found none (the classes have "
+            f"{', '.join(map(str, view.counts))} images); give counts={{class: number}}"
+        )
+    return needed
+
+
+def _count(view: RawView, key: Any) -> int:
+    for names in (view.values, view.classes):
+        if key in names:
+            return int(view.counts[list(names).index(key)])
+    raise ConfigError(f"expected one of the classes {', '.join(view.classes)} in counts=, found {key!r}")
+
+
+def _chain(synthesizer: Synthesizer, view: RawView, selector: Selector | None) -> dict[str, Any]:
+    own = getattr(synthesizer, "fingerprint", None)
+    extractor = None if selector is None or selector.extractor is None else selector.extractor.fingerprint
+    return {
+        "synthesizer": own if isinstance(own, dict) else "unknown",
+        "like": hash_items(view.hashes),
+        "extractor": extractor,
+        "selector": None if selector is None else hash_json(selector.settings()),
+    }
+
+
+def _calibration(drawer: Drawer, labels: list[int], seed: int) -> Candidates:
+    parts = []
+    for label in labels:
+        wanted = np.full(_CALIBRATION, label)
+        seeds = row_seeds(seed, label, _CALIBRATION)
+        arrays, _ = drawer.draw(wanted, seeds)
+        parts.append(drawer.candidates(arrays, wanted, seeds))
+    return Candidates.concatenate(parts)
+
+
+def _fill(
+    drawer: Drawer,
+    plan: Mapping[int, int],
+    selector: Selector | None,
+    about: dict[str, Any],
+    out: Path | None,
+    progress: bool,
+) -> Store:
+    """Draws the planned rows chunk by chunk and returns the store they went to."""
+    labels = np.repeat(sorted(plan), [plan[label] for label in sorted(plan)])
+    draws = derive(about["seed"], "candidates")
+    seeds = np.concatenate([row_seeds(draws, label, plan[label]) for label in sorted(plan)])
+    shape = (drawer.spec.channels, *drawer.spec.raw_shape)
+    with _sink(out, len(labels), shape, drawer.spec.form.dtype) as sink:
+        parents, scores, keeps, texts = [], [], [], []
+        with tqdm(total=len(labels), desc="drawing", disable=None if progress else True, leave=False) as bar:
+            for start in range(0, len(labels), CHUNK):
+                chunk = slice(start, start + CHUNK)
+                arrays, parent = drawer.draw(labels[chunk], seeds[chunk])
+                sink.append(arrays)
+                parents.append(parent)
+                if selector is not None:
+                    decision = selector.decide(drawer.candidates(arrays, labels[chunk], seeds[chunk]))
+                    scores.append(decision.score)
+                    keeps.append(decision.keep)
+                    texts.append(decision.reason)
+                bar.update(len(arrays))
+        reasons, reason = _codes(texts, len(labels))
+        columns = Columns(
+            label=labels,
+            seed=seeds,
+            score=np.concatenate(scores) if scores else np.full(len(labels), np.nan, np.float32),
+            keep=np.concatenate(keeps) if keeps else np.ones(len(labels), bool),
+            reason=reason,
+            parent=np.concatenate(parents),
+        )
+        about = {**about, "rows": len(labels), "reasons": reasons}
+        sink.finish(columns, about)
+    return sink.store(columns, about)
+
+
+def _codes(texts: list[npt.NDArray[np.str_]], rows: int) -> tuple[list[str], IntArray]:
+    """Returns the distinct reasons, the empty one first, and each row's index among them."""
+    if not texts:
+        return [""], np.zeros(rows, np.int64)
+    every = np.concatenate(texts)
+    reasons = ["", *sorted(set(every.tolist()) - {""})]
+    return reasons, np.array([reasons.index(text) for text in every.tolist()], np.int64)
+
+
+class _MemorySink:
+    """Keeps the images in memory."""
+
+    def __init__(self) -> None:
+        self._parts: list[npt.NDArray[Any]] = []
+
+    def append(self, images: npt.NDArray[Any]) -> None:
+        self._parts.append(images)
+
+    def finish(self, columns: Columns, about: dict[str, Any]) -> None:
+        pass
+
+    def store(self, columns: Columns, about: dict[str, Any]) -> Store:
+        return Store([np.concatenate(self._parts)], columns, about)
+
+
+class _FolderSink:
+    """Writes the images beside `out`; the folder takes its place when the context closes."""
+
+    def __init__(self, out: Path, writer: ShardWriter) -> None:
+        self._out, self._writer = out, writer
+
+    def append(self, images: npt.NDArray[Any]) -> None:
+        self._writer.append(images)
+
+    def finish(self, columns: Columns, about: dict[str, Any]) -> None:
+        write_columns(self._writer.folder, columns, {**about, "shards": self._writer.shards})
+
+    def store(self, columns: Columns, about: dict[str, Any]) -> Store:
+        return read_store(self._out)
+
+
+@contextlib.contextmanager
+def _sink(out: Path | None, rows: int, shape: tuple[int, ...], dtype: str) -> Iterator[_MemorySink | _FolderSink]:
+    if out is None:
+        yield _MemorySink()
+        return
+    with new_folder(out, "pool") as work, contextlib.closing(ShardWriter(work, rows, shape, dtype)) as writer:
+        yield _FolderSink(out, writer)

@@ -1,0 +1,109 @@
+"""Drawing candidates in the dataset's own raw form, and seeing them as the judge does."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from gan_augment.errors import SynthesizerError
+from gan_augment.images import ImageSpec
+from gan_augment.source import RawView
+from gan_augment.types import Candidates, Extractor, IntArray, Synthesizer
+
+__all__ = ["CHUNK", "Drawer", "drawn_spec"]
+
+CHUNK = 256
+"""Rows drawn together: fixed and padded, so that a row drawn again is the same bit for bit on one machine."""
+
+
+def drawn_spec(synthesizer: Synthesizer, view: RawView, label: int) -> ImageSpec:
+    """Returns the spec that turns what a synthesizer draws into raw images of a dataset.
+
+    The grid is what the synthesizer draws; the range is its own where it has one, else the dataset's; images are
+    cropped or resized to the dataset's size, where it has one size.
+
+    Args:
+        synthesizer: Who draws.
+        view: The dataset.
+        label: A class of the synthesizer, for one sample.
+
+    Raises:
+        SynthesizerError: It draws images of other dimensions, or was fitted on another raw type.
+    """
+    drawn = synthesizer.sample([label], [0]).images
+    own, form = synthesizer.image_spec, view.full_form
+    if drawn.ndim != 1 + view.form.ndim:
+        raise SynthesizerError(
+            f"expected samples of {view.form.ndim - 1} spatial dimensions as in the dataset, found {tuple(drawn.shape)}"
+        )
+    low, high = view.value_range
+    if own is None:
+        return ImageSpec(form=form, grid=tuple(drawn.shape[2:]), low=low, high=high, fit="resize")
+    if different := own.form.differences(form, ("dtype", "channels")):
+        raise SynthesizerError(
+            f"expected a synthesizer fitted on images of the dataset's own type, found another: {different}"
+        )
+    fit = own.fit if own.form.shape == form.shape else "resize"
+    return ImageSpec(form=form, grid=own.grid, low=own.low, high=own.high, fit=fit)
+
+
+class Drawer:
+    """Draws rows as raw arrays, and gives the columns that a selector sees.
+
+    Args:
+        synthesizer: Who draws.
+        mapping: For each class of the dataset, the synthesizer's class.
+        spec: From `drawn_spec`.
+        extractor: The selector's; None where it needs none.
+    """
+
+    def __init__(
+        self, synthesizer: Synthesizer, mapping: IntArray, spec: ImageSpec, extractor: Extractor | None
+    ) -> None:
+        self.synthesizer, self.mapping, self.spec, self.extractor = synthesizer, mapping, spec, extractor
+
+    def draw(self, labels: IntArray, seeds: IntArray) -> tuple[npt.NDArray[Any], IntArray]:
+        """Returns raw arrays `(n, C, *raw_shape)` and parents `(n,)` (-1: none), drawn in padded chunks."""
+        arrays, parents = [], []
+        for start in range(0, len(labels), CHUNK):
+            rows = np.minimum(np.arange(start, start + CHUNK), len(labels) - 1)
+            count = min(CHUNK, len(labels) - start)
+            drawn = self.synthesizer.sample(self.mapping[labels[rows]], seeds[rows])
+            arrays.append(self.spec.encode(self._channels(drawn.images[:count])))
+            parents.append(np.full(count, -1, np.int64) if drawn.parents is None else drawn.parents[:count])
+        return np.concatenate(arrays), np.concatenate(parents)
+
+    def _channels(self, images: Tensor) -> Tensor:
+        found, wanted = images.shape[1], self.spec.channels
+        if found == wanted:
+            return images
+        if found == 1:
+            return images.expand(-1, wanted, *images.shape[2:])
+        if wanted == 1:
+            return images.mean(dim=1, keepdim=True)
+        raise SynthesizerError(f"expected samples of {wanted} channels as in the dataset, found {found}")
+
+    def candidates(self, arrays: npt.NDArray[Any], labels: IntArray, seeds: IntArray) -> Candidates:
+        """Returns the columns of drawn rows, seen as they are stored, after rounding to the raw dtype."""
+        padded = arrays[np.minimum(np.arange(-(-len(arrays) // CHUNK) * CHUNK), len(arrays) - 1)]
+        seen = self._see(self._judged_spec().decode(padded), labels)
+        return Candidates(**{**vars(seen[: len(arrays)]), "labels": labels, "seeds": seeds})
+
+    def real(self, view: RawView) -> Candidates:
+        """Returns the columns of a dataset's real images."""
+        parts = [
+            self._see(view.images(rows, spec=self._judged_spec()), view.targets[rows])
+            for rows in np.array_split(np.arange(len(view)), -(-len(view) // CHUNK))
+        ]
+        return Candidates.concatenate(parts)
+
+    def _judged_spec(self) -> ImageSpec:
+        return getattr(self.extractor, "image_spec", None) or self.spec
+
+    def _see(self, images: Tensor, labels: IntArray) -> Candidates:
+        if self.extractor is None:
+            features = images.flatten(1).numpy()
+            return Candidates(features, np.resize(labels, len(images)))
+        seen = self.extractor.extract(images)
+        return Candidates(seen.features, np.resize(labels, len(images)), seen.probs, seen.entropy)

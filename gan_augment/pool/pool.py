@@ -1,0 +1,268 @@
+"""SyntheticPool: the candidates that a synthesizer drew, with what was decided about each, as a view of rows."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from gan_augment.balance import SamplingStrategy
+from gan_augment.errors import ConfigError, DataError
+from gan_augment.images import ImageSpec, RawForm
+from gan_augment.items import label_value
+from gan_augment.pool.store import KIND, VERSION, Columns, Store, read_store
+from gan_augment.seeds import derive
+from gan_augment.types import IntArray, Selector, Synthesizer
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["SyntheticPool"]
+
+
+class SyntheticPool:
+    """A read-only view of the rows of a pool: the kept ones, unless it says otherwise.
+
+    The folder holds every candidate, kept or not; `candidates()`, `rejected()`, `filter()` and `sample()` are other
+    views of it. Rows are numbered in the folder, not in the view.
+
+    Make one with `build`, `open` or `from_arrays`.
+
+    Attributes:
+        rows: `(n,)` int64, the rows of this view.
+        classes: Class names.
+        form: The raw form of the images.
+        image_spec: How raw values map to [-1, 1]; None for a pool of arrays.
+    """
+
+    def __init__(self, store: Store, rows: IntArray | None = None) -> None:
+        self._store = store
+        self.rows: IntArray = np.flatnonzero(store.columns.keep) if rows is None else rows
+        about = store.about
+        self.classes: list[str] = list(about["classes"])
+        self.named: bool = bool(about["named"])
+        spec = about["image_spec"]
+        self.image_spec = None if spec is None else ImageSpec.from_json(spec)
+        form = dict(about["form"])
+        self.form = RawForm(**{**form, "shape": tuple(form["shape"])})
+
+    # -- making one -----------------------------------------------------------------------------------------------
+
+    @classmethod
+    def build(
+        cls,
+        synthesizer: Synthesizer,
+        like: Any,
+        selector: Selector | None = None,
+        sampling_strategy: SamplingStrategy = "auto",
+        counts: Mapping[Any, int] | None = None,
+        reserve: float = 2.0,
+        out: "str | os.PathLike[str] | None" = None,
+        seed: int = 0,
+        *,
+        progress: bool = True,
+    ) -> "SyntheticPool":
+        """Draws candidates, has the selector decide, and stores them; see `gan_augment.pool.build.build_store`."""
+        from gan_augment.pool.build import build_store
+
+        store = build_store(
+            synthesizer,
+            like,
+            selector=selector,
+            sampling_strategy=sampling_strategy,
+            counts=counts,
+            reserve=reserve,
+            out=out,
+            seed=seed,
+            progress=progress,
+        )
+        return cls(store)
+
+    @classmethod
+    def open(cls, folder: "str | os.PathLike[str]") -> "SyntheticPool":
+        """Opens the folder that `build` wrote; images are mapped, not read.
+
+        Raises:
+            ArtifactError: It is missing, damaged, half-written or of a newer version.
+        """
+        return cls(read_store(Path(folder)))
+
+    @classmethod
+    def from_arrays(
+        cls, images: npt.ArrayLike, labels: npt.ArrayLike, classes: Sequence[str] | None = None
+    ) -> "SyntheticPool":
+        """Makes a pool of images that the user already has, all of them kept.
+
+        Args:
+            images: `(N, H, W)`, `(N, C, H, W)`, `(N, H, W, C)` or volumes, in the raw dtype and units of the dataset
+                that they will be mixed into.
+            labels: `(N,)`: the dataset's labels, or class names.
+            classes: Class names that integer labels index; None to match labels to the dataset's own.
+
+        Raises:
+            DataError: The lengths differ, or a label is out of range.
+        """
+        images = np.asarray(images.detach().cpu() if isinstance(images, Tensor) else images)
+        values = [label_value(value) for value in np.asarray(labels).tolist()]
+        if len(images) != len(values) or not len(images):
+            raise DataError(f"expected one label for each image, found {len(images)} images and {len(values)} labels")
+        form = RawForm.of(images[0])
+        names = sorted({str(value) for value in values}) if classes is None else list(classes)
+        if classes is None:
+            index = [names.index(str(value)) for value in values]
+        else:
+            index = [names.index(value) if isinstance(value, str) else int(value) for value in values]
+            if max(index) >= len(names):
+                raise DataError(f"expected labels from 0 to {len(names) - 1}, found {max(index)}")
+        count = len(images)
+        columns = Columns(
+            label=np.array(index, np.int64),
+            seed=np.full(count, -1, np.int64),
+            score=np.full(count, np.nan, np.float32),
+            keep=np.ones(count, bool),
+            reason=np.zeros(count, np.int64),
+            parent=np.full(count, -1, np.int64),
+        )
+        about = {
+            "kind": KIND,
+            "version": VERSION,
+            "rows": count,
+            "classes": names,
+            "named": classes is not None,
+            "reasons": [""],
+            "form": vars(form),
+            "image_spec": None,
+        }
+        return cls(Store([np.stack([form.array(image) for image in images])], columns, about))
+
+    # -- columns of the view --------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"SyntheticPool({len(self)} of {len(self._store)} candidates, {len(self.classes)} classes)"
+
+    @property
+    def labels(self) -> IntArray:
+        """Class index of each row."""
+        return self._store.columns.label[self.rows]
+
+    @property
+    def seeds(self) -> IntArray:
+        """Seed of each row; -1 where it was not drawn here."""
+        return self._store.columns.seed[self.rows]
+
+    @property
+    def scores(self) -> npt.NDArray[np.float32]:
+        """The selector's score of each row; NaN where there was no selector."""
+        return self._store.columns.score[self.rows]
+
+    @property
+    def kept(self) -> npt.NDArray[np.bool_]:
+        """The selector's decision about each row."""
+        return self._store.columns.keep[self.rows]
+
+    @property
+    def reasons(self) -> npt.NDArray[np.str_]:
+        """Why each row was rejected; empty where it was kept."""
+        return np.array(self._store.about["reasons"])[self._store.columns.reason[self.rows]]
+
+    @property
+    def parents(self) -> IntArray:
+        """The item of the dataset that each row was made from; -1 where there is none."""
+        return self._store.columns.parent[self.rows]
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What `pool.json` holds: seeds, settings, fingerprints, versions."""
+        return self._store.about
+
+    @property
+    def counts(self) -> dict[int, int]:
+        """Number of rows of each class in this view."""
+        return {int(k): int(n) for k, n in zip(*np.unique(self.labels, return_counts=True), strict=True)}
+
+    # -- other views ----------------------------------------------------------------------------------------------
+
+    def candidates(self) -> Self:
+        """Returns the view of all candidates, kept or not."""
+        return self._view(np.arange(len(self._store)))
+
+    def rejected(self) -> Self:
+        """Returns the view of the rejected candidates."""
+        return self._view(np.flatnonzero(~self._store.columns.keep))
+
+    def filter(self, mask: npt.NDArray[np.bool_]) -> Self:
+        """Returns the view of those rows of this view where `mask` `(n,)` is true."""
+        if len(mask) != len(self):
+            raise ConfigError(f"expected a mask of {len(self)} values, found {len(mask)}")
+        return self._view(self.rows[np.asarray(mask, bool)])
+
+    def sample(self, k: int | Mapping[int, int], per_class: bool = True, seed: int = 0) -> Self:
+        """Returns a random view of the candidates, kept or not: the control that a selector has to beat.
+
+        Args:
+            k: Number of rows; with `per_class`, of each class, or a dict by class index such as `pool.counts`.
+            per_class: Whether `k` is meant for each class.
+            seed: Of the draw.
+
+        Raises:
+            ConfigError: There are fewer candidates.
+        """
+        rng = np.random.Generator(np.random.Philox(derive(seed, "random-k")))
+        if not per_class:
+            if not isinstance(k, int) or k > len(self._store):
+                raise ConfigError(f"expected k of at most {len(self._store)} candidates, found {k}")
+            return self._view(np.sort(rng.choice(len(self._store), k, replace=False)))
+        labels = self._store.columns.label
+        wanted = k if isinstance(k, Mapping) else {int(label): k for label in np.unique(labels)}
+        rows: list[IntArray] = []
+        for label, number in sorted(wanted.items()):
+            members = np.flatnonzero(labels == label)
+            if number > len(members):
+                raise ConfigError(
+                    f"expected k of at most {len(members)} candidates of class {self.classes[label]}, found {number}"
+                )
+            rows.append(np.sort(rng.choice(members, number, replace=False)))
+        return self._view(np.concatenate([np.empty(0, np.int64), *rows]))
+
+    def _view(self, rows: IntArray) -> Self:
+        return type(self)(self._store, rows)
+
+    # -- images ---------------------------------------------------------------------------------------------------
+
+    def array(self, row: int) -> npt.NDArray[Any]:
+        """Returns the image of a row of the folder, `(C, *raw_shape)` in the raw dtype."""
+        return self._store.image(row)
+
+    def raw(self, row: int) -> Any:
+        """Returns the image of a row as a raw image of the dataset: PIL, array or tensor."""
+        return self.form.raw(self._store.image(row))
+
+    def images(self, rows: Sequence[int] | IntArray | None = None) -> Tensor:
+        """Returns rows (None: all of this view) as `(n, C, *grid)` float32 in [-1, 1].
+
+        Raises:
+            ConfigError: This is a pool of arrays, whose range is not known.
+        """
+        if self.image_spec is None:
+            raise ConfigError("expected a pool with an image_spec, found one made of arrays; use raw() or array()")
+        rows = self.rows if rows is None else np.asarray(rows)
+        shape = (0, self.image_spec.channels, *self.image_spec.raw_shape)
+        arrays = np.stack([self._store.image(int(row)) for row in rows]) if len(rows) else np.empty(shape)
+        return self.image_spec.decode(arrays)
+
+    def table(self) -> list[dict[str, Any]]:
+        """Returns for each class its name, candidates, kept ones, and how many were rejected for each reason."""
+        columns, reasons = self._store.columns, self._store.about["reasons"]
+        rows = []
+        for label, name in enumerate(self.classes):
+            own = columns.label == label
+            why = np.bincount(columns.reason[own & ~columns.keep], minlength=len(reasons))
+            rejected = {text: int(number) for text, number in zip(reasons, why, strict=True) if number}
+            kept = int((own & columns.keep).sum())
+            rows.append({"class": name, "candidates": int(own.sum()), "kept": kept, "rejected": rejected})
+        return rows

@@ -1,0 +1,76 @@
+"""Writing a pool: images shard by shard as they are drawn, then columns and `pool.json`."""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gan_augment.artifacts import write_json, write_tensors
+from gan_augment.pool.store import Columns
+
+__all__ = ["ShardWriter", "write_columns"]
+
+_SHARD_ROWS = 65536
+
+
+class ShardWriter:
+    """Appends images to one `.npy` file after another; the number of rows is known beforehand.
+
+    Plain writes rather than a writable map: on a full disk a map ends the process with a bus error.
+
+    Args:
+        folder: Where the shards go.
+        rows: Rows of the whole pool.
+        shape: `(C, *raw_shape)` of an image.
+        dtype: numpy's name of the raw dtype.
+
+    Attributes:
+        shards: Name and shape of each shard begun.
+    """
+
+    def __init__(self, folder: Path, rows: int, shape: tuple[int, ...], dtype: str) -> None:
+        self.folder, self.shape, self.dtype = folder, shape, np.dtype(dtype)
+        self.shards: list[dict[str, Any]] = []
+        self._left, self._room = rows, 0
+        self._file: io.BufferedWriter | None = None
+
+    def append(self, images: npt.NDArray[Any]) -> None:
+        """Writes images `(n, C, *raw_shape)`."""
+        while len(images):
+            if self._file is None:
+                self._open()
+            assert self._file is not None
+            part, images = images[: self._room], images[self._room :]
+            self._file.write(np.ascontiguousarray(part, dtype=self.dtype).tobytes())
+            self._room -= len(part)
+            if self._room == 0:
+                self.close()
+
+    def _open(self) -> None:
+        self._room = min(self._left, _SHARD_ROWS)
+        self._left -= self._room
+        name = f"images-{len(self.shards):05d}.npy"
+        self.shards.append({"name": name, "shape": [self._room, *self.shape]})
+        self._file = open(self.folder / name, "wb")  # noqa: SIM115  (closed by close)
+        header = {"descr": self.dtype.str, "fortran_order": False, "shape": (self._room, *self.shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+    def close(self) -> None:
+        """Syncs and closes the shard in work."""
+        if self._file is not None:
+            file, self._file = self._file, None
+            with file:
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def write_columns(folder: Path, columns: Columns, about: dict[str, Any]) -> None:
+    """Writes `columns.safetensors` and, last, `pool.json`."""
+    names = Columns.__annotations__
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(getattr(columns, name))) for name in names}
+    write_tensors(folder / "columns.safetensors", tensors)
+    write_json(folder / "pool.json", about)

@@ -1,0 +1,171 @@
+"""The Recipe protocol: what one published GAN adds to the shared blocks, losses and the one training loop."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Self
+
+from torch import Tensor, nn
+
+from gan_augment.augmentation import Augmentation
+from gan_augment.errors import ArtifactError, ConfigError
+from gan_augment.networks import NetworkSpec
+
+__all__ = ["Batch", "Loss", "Need", "Networks", "Phase", "Recipe", "Tools", "Update"]
+
+_MOST_WIDTH = 128
+
+Networks = Mapping[str, nn.Module]
+Batch = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a loss function is handed besides networks and batch.
+
+    Attributes:
+        augment: The recipe's augmentation; differentiable, fresh random numbers at each call.
+        progress: Share of all steps done, 0 to 1.
+    """
+
+    augment: Callable[[Tensor], Tensor]
+    progress: float
+
+
+Loss = Callable[[Networks, Batch, Tools], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Need:
+    """Tensors that each batch must hold.
+
+    Attributes:
+        pairing: "single" gives `names[0]` and `labels`. "same-class" gives two different images of one class as
+            `names[0]` and `names[1]`, and `labels`. "unpaired" gives each name an independent draw of the class
+            that stands at its position (a domain), and `{name}_labels`.
+        names: What the image tensors, `(N, C, *grid)`, are called.
+    """
+
+    pairing: Literal["single", "same-class", "unpaired"]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """One optimiser step: which networks move, by which loss, how often.
+
+    Attributes:
+        name: Shown in logs.
+        parameters: Names of the networks that move; all others stand still.
+        loss: Returns named terms; their sum is minimised.
+        every: Take it in every so-manieth step.
+        learning_rate: Adam's.
+        betas: Adam's.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    loss: Loss
+    every: int = 1
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.0, 0.99)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the training with updates of its own.
+
+    Attributes:
+        name: Shown in logs.
+        share: Share of all steps.
+        updates: Taken in this order in each step.
+    """
+
+    name: str
+    share: float
+    updates: tuple[Update, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(ABC):
+    """One published GAN. A subclass is a frozen dataclass that holds only what makes it different.
+
+    Attributes:
+        steps: Steps of the training.
+        batch_size: Images a step.
+        latent_dim: Length of the latents.
+        width: Channels at the bottom of the networks; None for 32 doubled with each halving, 128 at most.
+        label_power: Classes are drawn in proportion to n_c to this power: 1 as in the data, 0 all alike.
+        ema: Decay a step of the moving average of the generator's weights.
+        augmentation: Applied to all that the discriminator sees, real and generated alike.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str]
+    need: ClassVar[Need]
+    averaged: ClassVar[tuple[str, ...]] = ("generator",)
+    conditions: ClassVar[tuple[str, ...]] = ()
+
+    steps: int = 3000
+    batch_size: int = 64
+    latent_dim: int = 64
+    width: int | None = None
+    label_power: float = 0.5
+    ema: float = 0.995
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "latent_dim"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"expected {name} of at least 1, found {getattr(self, name)}")
+        if self.width is not None and (self.width < 32 or self.width % 8):
+            raise ConfigError(f"expected width of at least 32 and a multiple of 8, found {self.width}")
+        for name in ("label_power", "ema"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"expected {name} from 0 to 1, found {getattr(self, name)}")
+
+    def width_for(self, spec: NetworkSpec) -> int:
+        """Returns the channels at the bottom of the networks for a grid."""
+        return self.width or min(_MOST_WIDTH, 32 << spec.levels)
+
+    @abstractmethod
+    def networks(self, spec: NetworkSpec) -> dict[str, nn.Module]:
+        """Returns the networks by name, freshly initialised."""
+
+    @abstractmethod
+    def updates(self) -> tuple[Update, ...]:
+        """Returns the updates of one step."""
+
+    @abstractmethod
+    def draw(self, networks: Networks, labels: Tensor, latents: Tensor, conditions: Batch) -> Tensor:
+        """Returns images `(N, C, *grid)` from the averaged networks, in eval mode.
+
+        Args:
+            networks: The averaged networks.
+            labels: `(N,)` int64.
+            latents: `(N, latent_dim)`.
+            conditions: A tensor for each name in `conditions`.
+        """
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Returns the phases of the training: one, unless a recipe says otherwise."""
+        return (Phase("adversarial", 1.0, self.updates()),)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns name and settings as JSON values."""
+        return {"name": self.name, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ArtifactError: A setting is unknown or has another type.
+        """
+        settings = {key: setting for key, setting in value.items() if key != "name"}
+        try:
+            settings["augmentation"] = Augmentation(**settings["augmentation"])
+            return cls(**settings)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(f"expected the settings of recipe {cls.name}, found others: {error}") from None

@@ -1,0 +1,62 @@
+"""sngan: spectral normalisation and a projection discriminator.
+
+Miyato et al. 2018, "Spectral normalization for generative adversarial networks" (arXiv 1802.05957), and Miyato
+and Koyama 2018, "cGANs with projection discriminator" (arXiv 1802.05637); hinge loss.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from gan_augment.losses import hinge_discriminator, hinge_generator
+from gan_augment.networks import ClassGenerator, NetworkSpec, ProjectionDiscriminator
+from gan_augment.recipes.base import Batch, Need, Networks, Recipe, Tools, Update
+
+__all__ = ["SNGAN"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SNGAN(Recipe):
+    """Class-conditional GAN: G(z, y) against D(x, y)."""
+
+    name: ClassVar[str] = "sngan"
+    paper: ClassVar[str] = "Miyato and Koyama 2018, arXiv 1802.05637"
+    need: ClassVar[Need] = Need("single", ("real",))
+
+    def networks(self, spec: NetworkSpec) -> dict[str, nn.Module]:
+        """Returns a generator and a discriminator."""
+        return {
+            "generator": ClassGenerator(spec, self.latent_dim, self.width_for(spec)),
+            "discriminator": ProjectionDiscriminator(spec, self.width_for(spec)),
+        }
+
+    def updates(self) -> tuple[Update, ...]:
+        """Returns one discriminator step and one generator step."""
+        return (
+            Update(name="d", parameters=("discriminator",), loss=self._discriminator, learning_rate=4e-4),
+            Update(name="g", parameters=("generator",), loss=self._generator),
+        )
+
+    def _fake(self, networks: Networks, labels: Tensor) -> Tensor:
+        fake: Tensor = networks["generator"](torch.randn(len(labels), self.latent_dim, device=labels.device), labels)
+        return fake
+
+    def _discriminator(self, networks: Networks, batch: Batch, tools: Tools) -> dict[str, Tensor]:
+        labels = batch["labels"]
+        with torch.no_grad():
+            fake = self._fake(networks, labels)
+        both = tools.augment(torch.cat([batch["real"], fake]))
+        real_logits, fake_logits = networks["discriminator"](both, torch.cat([labels, labels])).chunk(2)
+        return {"hinge": hinge_discriminator(real_logits, fake_logits)}
+
+    def _generator(self, networks: Networks, batch: Batch, tools: Tools) -> dict[str, Tensor]:
+        labels = batch["labels"]
+        fake = tools.augment(self._fake(networks, labels))
+        return {"hinge": hinge_generator(networks["discriminator"](fake, labels))}
+
+    def draw(self, networks: Networks, labels: Tensor, latents: Tensor, conditions: Batch) -> Tensor:
+        """Returns G(z, y)."""
+        images: Tensor = networks["generator"](latents, labels)
+        return images

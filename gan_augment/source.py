@@ -1,0 +1,336 @@
+"""RawView: the only reader of a user's dataset.
+
+GANs, judges, pools and fingerprints see *raw* items, before the user's transform; the user's own pipeline runs
+last, on real and synthetic images alike.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+from tqdm import tqdm
+
+from gan_augment.errors import DataError
+from gan_augment.fingerprint import hash_array, hash_groups
+from gan_augment.images import ImageSpec, RawForm, network_grid
+from gan_augment.items import ItemStructure, label_value, same
+from gan_augment.pipelines import Pipeline, has_transforms, layers, preserved_rng, prove, stripped
+from gan_augment.targets import class_names, find_targets
+
+__all__ = ["RawView"]
+
+_KEEP_BYTES = 2**30
+
+
+class RawView:
+    """Reads a map-style dataset before its transforms, and finishes raw images as the dataset would have.
+
+    Args:
+        base: Any object with `__len__` and `__getitem__` whose items are (image, label), a dict of the two, or an
+            image: torchvision's datasets, Subset and ConcatDataset of them, TensorDataset, the user's own.
+        targets: One class for each item; always wins over what is found in the base.
+        groups: One group (patient, slide, scanner) for each item; optional.
+        progress: Whether to show progress bars on a terminal.
+
+    Attributes:
+        base: The dataset, untouched.
+        mode: "raw" where its transforms could be taken apart and put back, proven on an item; "as-is" where not:
+            items are then read as the dataset gives them.
+        targets: `(N,)` int64, class indices into `classes`.
+        classes: Class names.
+        values: The label that stands for each class in the items: a whole number or a string.
+        groups: `(N,)`, or None.
+
+    Raises:
+        DataError: The items cannot be read, or have no image or no usable label.
+    """
+
+    base: Any
+    mode: Literal["raw", "as-is"]
+
+    def __init__(
+        self,
+        base: Any,
+        targets: npt.ArrayLike | None = None,
+        groups: Sequence[Any] | npt.NDArray[Any] | None = None,
+        *,
+        progress: bool = True,
+    ) -> None:
+        if isinstance(base, IterableDataset) or not (hasattr(base, "__len__") and hasattr(base, "__getitem__")):
+            raise DataError(
+                f"expected a map-style dataset with __len__ and __getitem__, found {type(base).__name__}; "
+                "collect its items into a list first"
+            )
+        if len(base) == 0:
+            raise DataError(f"expected a dataset with images, found an empty {type(base).__name__}")
+        self.base = base
+        self.progress = progress
+        self._stripped: Any = base
+        self._pipelines: dict[tuple[int, ...], Pipeline | None] = {}
+        self._take_apart()
+        first = self._raw_item(0)
+        self.structure = ItemStructure.of(first)
+        self.form = RawForm.of(self.structure.split(first)[0])
+        self._set_targets(targets)
+        self.groups = None if groups is None else self._column(groups, "groups")
+        self._examples: dict[int, tuple[Any, Pipeline | None]] = {}
+        self._scan: tuple[RawForm, npt.NDArray[np.int64], tuple[float, ...], tuple[float, ...]] | None = None
+        self._arrays: list[npt.NDArray[Any]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    # -- taking the base apart ------------------------------------------------------------------------------------
+
+    def _take_apart(self) -> None:
+        self.mode = "as-is"
+        if not has_transforms(self.base):
+            return
+        pipeline = self._read(lambda: prove(self.base, 0), 0)
+        if pipeline is not None:
+            self.mode = "raw"
+            self._stripped = stripped(self.base)
+            self._pipelines[self._path(0)] = pipeline
+
+    def _path(self, index: int) -> tuple[int, ...]:
+        return tuple(map(id, layers(self.base, index)))
+
+    def _pipeline(self, index: int) -> Pipeline | None:
+        if self.mode == "as-is":
+            return None
+        path = self._path(index)
+        if path not in self._pipelines:
+            self._pipelines[path] = prove(self.base, index)
+        if self._pipelines[path] is None:
+            raise DataError(
+                f"expected the transforms of item {index} to be callable as those of item 0 are, found others that "
+                "could not be taken apart; give every part of a ConcatDataset its transforms in the same way"
+            )
+        return self._pipelines[path]
+
+    def _read(self, read: Any, index: int) -> Any:
+        try:
+            return read()
+        except DataError:
+            raise
+        except Exception as error:
+            raise DataError(
+                f"expected item {index}{self._file(index)} to be readable, found {type(error).__name__}: {error}; "
+                "remove or repair it"
+            ) from error
+
+    def _file(self, index: int) -> str:
+        innermost = layers(self.base, index)[-1]
+        samples = getattr(innermost, "samples", None)
+        if innermost is self.base and isinstance(samples, list) and len(samples) == len(self.base):
+            return f" ({samples[index][0]})"
+        return ""
+
+    def _raw_item(self, index: int) -> Any:
+        return self._read(lambda: self._stripped[index], index)
+
+    # -- labels ---------------------------------------------------------------------------------------------------
+
+    def _column(self, values: Any, name: str) -> npt.NDArray[Any]:
+        column: npt.NDArray[Any] = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+        if column.ndim == 0 or len(column) != len(self.base):
+            raise DataError(
+                f"expected {name}= with one value for each of {len(self.base)} items, found {column.size} values"
+            )
+        return column
+
+    def _set_targets(self, given: Any) -> None:
+        names = class_names(self.base)
+        if given is not None:
+            values = [label_value(value) for value in self._column(given, "targets")]
+        else:
+            values = find_targets(self.base, self.structure, progress=self.progress)
+        numbers = [value for value in values if isinstance(value, int)]
+        indexed = names is not None and len(numbers) == len(values)
+        if names is not None and indexed and max(numbers) >= len(names):
+            if given is None:
+                raise DataError(
+                    f"expected labels from 0 to {len(names) - 1} ({len(names)} classes: {', '.join(names[:5])}...), "
+                    f"found label {max(numbers)}; correct the dataset's targets or its classes"
+                )
+            indexed = False
+        if names is not None and indexed:
+            self.classes: list[str] = list(names)
+            self.values: list[int | str] = list(range(len(names)))
+            self.targets: npt.NDArray[np.int64] = np.array(numbers, dtype=np.int64)
+            return
+        distinct = sorted(set(values), key=lambda value: (isinstance(value, str), value))
+        index = {value: i for i, value in enumerate(distinct)}
+        self.classes = [str(value) for value in distinct]
+        self.values = distinct
+        self.targets = np.array([index[value] for value in values], dtype=np.int64)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, empty ones included."""
+        return len(self.classes)
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Number of images of each class, `(num_classes,)`."""
+        return np.bincount(self.targets, minlength=self.num_classes)
+
+    def of_class(self, label: int) -> npt.NDArray[np.int64]:
+        """Returns the indices of the items of a class."""
+        return np.flatnonzero(self.targets == label)
+
+    # -- raw images out, finished items in ------------------------------------------------------------------------
+
+    def raw(self, index: int) -> Any:
+        """Returns the raw image of an item, before any transform."""
+        return self.structure.split(self._raw_item(index))[0]
+
+    def finish(self, image: Any, label: int) -> Any:
+        """Returns the item that the base would have given for the raw `image` of class `label`.
+
+        The label object is that of the first real item of the class, so that its type is the base's own; where the
+        parts of a ConcatDataset have different transforms, that item's are used.
+
+        Args:
+            image: A raw image, of the form of the base's own.
+            label: A class index.
+        """
+        example, pipeline = self._example(label)
+        item = self.structure.assemble(image, _fresh(example))
+        return item if pipeline is None else pipeline(item, self.structure)
+
+    def label_of(self, label: int) -> Any:
+        """Returns the raw label object of a class, as the base's items hold it."""
+        return _fresh(self._example(label)[0])
+
+    def _example(self, label: int) -> tuple[Any, Pipeline | None]:
+        if label not in self._examples:
+            members = self.of_class(label)
+            if not len(members):
+                raise DataError(f"expected a class with real images, found none of class {self.classes[label]!r}")
+            index = int(members[0])
+            self._examples[label] = self.structure.split(self._raw_item(index))[1], self._pipeline(index)
+        return self._examples[label]
+
+    # -- the whole set: form, range, hashes, images ---------------------------------------------------------------
+
+    def _refuse_random(self) -> None:
+        index = len(self) - 1
+        with preserved_rng():
+            once, twice = self._raw_item(index), self._raw_item(index)
+        if not same(once, twice):
+            raise DataError(
+                "expected the same raw image each time an item is read, found two different ones: this dataset "
+                "augments inside __getitem__ where it cannot be taken apart. Put the augmentation into an attribute "
+                "named transform, or fit on a dataset without it"
+            )
+
+    def _scanned(self) -> tuple[RawForm, npt.NDArray[np.int64], tuple[float, ...], tuple[float, ...]]:
+        if self._scan is not None:
+            return self._scan
+        self._refuse_random()
+        form, kept, size = self.form, [], 0
+        hashes = np.empty(len(self), dtype=np.int64)
+        low, high = np.full(form.channels, np.inf), np.full(form.channels, -np.inf)
+        for i in tqdm(range(len(self)), desc="reading images", disable=None if self.progress else True, leave=False):
+            array = self._checked_array(i, form)
+            form = form if form.shape == array.shape[1:] else replace(form, shape=None)
+            hashes[i] = hash_array(array)
+            flat = array.reshape(form.channels, -1)
+            low, high = np.minimum(low, flat.min(axis=1)), np.maximum(high, flat.max(axis=1))
+            size += array.nbytes
+            if size <= _KEEP_BYTES:
+                kept.append(np.array(array))
+        if size <= _KEEP_BYTES:
+            self._arrays = kept
+        high = np.where(high > low, high, low + 1)
+        self._scan = form, hashes, tuple(map(float, low)), tuple(map(float, high))
+        return self._scan
+
+    def _checked_array(self, index: int, form: RawForm) -> npt.NDArray[Any]:
+        image = self.raw(index)
+        found = RawForm.of(image)
+        if different := form.differences(found, ("kind", "layout", "dtype", "channels", "mode")):
+            raise DataError(
+                f"expected images of one form, found that item {index}{self._file(index)} differs from item 0 "
+                f"({different}); convert them to one form in the dataset's loader"
+            )
+        array = found.array(image)
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise DataError(f"expected finite values, found NaN or infinity in item {index}; repair or remove it")
+        return array
+
+    @property
+    def hashes(self) -> npt.NDArray[np.int64]:
+        """A hash of each raw image, `(N,)` int64."""
+        return self._scanned()[1]
+
+    @property
+    def full_form(self) -> RawForm:
+        """The raw form of all images; its shape is None where sizes are mixed."""
+        return self._scanned()[0]
+
+    @property
+    def value_range(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Least and greatest raw value of each channel."""
+        return self._scanned()[2:]
+
+    @property
+    def group_hashes(self) -> npt.NDArray[np.int64]:
+        """A hash of each distinct group, sorted; empty where there are no groups."""
+        return np.empty(0, np.int64) if self.groups is None else hash_groups(self.groups)
+
+    def spec(self, image_size: int | Sequence[int] | None = None) -> ImageSpec:
+        """Returns the ImageSpec of the whole set; low and high of each channel are its least and greatest value.
+
+        Args:
+            image_size: Side, or spatial shape, that the network works at; None for the images' own size, padded to
+                what a network can halve.
+
+        Raises:
+            DataError: The sizes are mixed and `image_size` is None, or a side is under 8.
+        """
+        form, _, low, high = self._scanned()
+        if image_size is None:
+            if form.shape is None:
+                sizes = sorted({array.shape[1:] for array in self._sample_arrays()})
+                raise DataError(
+                    f"expected images of one size, found mixed sizes such as {', '.join(map(str, sizes[:3]))}; "
+                    "give image_size= to have the networks see them all at one size"
+                )
+            return ImageSpec(form=form, grid=network_grid(form.shape), low=low, high=high, fit="pad")
+        ndim = self.form.ndim - 1
+        shape = (image_size,) * ndim if isinstance(image_size, int) else tuple(int(side) for side in image_size)
+        if len(shape) != ndim:
+            raise DataError(f"expected image_size= of {ndim} numbers, found {shape}")
+        return ImageSpec(form=form, grid=network_grid(shape), low=low, high=high, fit="resize")
+
+    def _sample_arrays(self) -> list[npt.NDArray[Any]]:
+        return self._arrays or [self.form.array(self.raw(i)) for i in range(min(len(self), 64))]
+
+    def images(self, indices: Sequence[int] | npt.NDArray[np.int64] | None = None, *, spec: ImageSpec) -> Tensor:
+        """Returns raw images as `(n, C, *grid)` float32 in [-1, 1], in the order of `indices` (None: all)."""
+        self._scanned()
+        indices = np.arange(len(self)) if indices is None else np.asarray(indices, dtype=np.int64)
+        if not len(indices):
+            return torch.empty(0, spec.channels, *spec.grid)
+        arrays = self._arrays
+        read = [self.form.array(self.raw(int(i))) if arrays is None else arrays[int(i)] for i in indices]
+        if len({array.shape for array in read}) == 1:
+            return spec.decode(np.stack(read))
+        return torch.cat([spec.decode(array[None]) for array in read])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Workers get no copy of the images."""
+        return {**self.__dict__, "_arrays": None, "_pipelines": {}, "_examples": {}}
+
+
+def _fresh(label: Any) -> Any:
+    if isinstance(label, Tensor):
+        return label.clone()
+    return label.copy() if isinstance(label, np.ndarray) else label

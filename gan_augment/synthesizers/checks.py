@@ -1,0 +1,63 @@
+"""What every synthesizer checks of what it is asked for."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from gan_augment.errors import SynthesizerError
+from gan_augment.types import IntArray, as_labels
+
+__all__ = ["checked_request", "match_classes"]
+
+
+def checked_request(
+    labels: npt.ArrayLike, seeds: npt.ArrayLike, num_classes: int, class_names: Sequence[str] | None
+) -> tuple[IntArray, IntArray]:
+    """Returns labels and seeds as int64 `(N,)`.
+
+    Raises:
+        SynthesizerError: They differ in length, a seed is negative, or there is no such class.
+    """
+    labels, seeds = as_labels(labels), as_labels(seeds)
+    if len(labels) != len(seeds):
+        raise SynthesizerError(f"expected one seed for each label, found {len(labels)} labels and {len(seeds)} seeds")
+    if (seeds < 0).any():
+        raise SynthesizerError(f"expected seeds from 0 to 2**63 - 1, found {seeds.min()}")
+    outside = np.unique(labels[(labels < 0) | (labels >= num_classes)])
+    if len(outside):
+        names = "" if class_names is None else f" ({', '.join(class_names)})"
+        raise SynthesizerError(
+            f"expected labels from 0 to {num_classes - 1}{names}, found {', '.join(map(str, outside))}; "
+            "this synthesizer has no such class"
+        )
+    return labels, seeds
+
+
+def match_classes(
+    wanted: Sequence[str], num_classes: int, class_names: Sequence[str] | None, needed: Sequence[int]
+) -> IntArray:
+    """Returns for each class of a dataset the synthesizer's class: by name where it has names, else by position.
+
+    Args:
+        wanted: The dataset's class names.
+        num_classes: Number of the synthesizer's classes.
+        class_names: The synthesizer's class names, or None.
+        needed: Classes of the dataset that must be found; the others are -1 where they are not.
+
+    Raises:
+        SynthesizerError: A needed class is not there.
+    """
+    if class_names is None:
+        found = np.array([i if i < num_classes else -1 for i in range(len(wanted))], dtype=np.int64)
+    else:
+        index = {name: i for i, name in enumerate(class_names)}
+        found = np.array([index.get(name, -1) for name in wanted], dtype=np.int64)
+    missing = [wanted[label] for label in needed if found[label] < 0]
+    if missing:
+        has = f"{num_classes} unnamed classes" if class_names is None else ", ".join(class_names)
+        raise SynthesizerError(
+            f"expected a synthesizer of the classes to be filled up, found that it lacks {', '.join(missing)} (it has "
+            f"{has}); fit one on this dataset, or leave these classes out with sampling_strategy="
+        )
+    return found

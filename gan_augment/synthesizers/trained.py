@@ -1,0 +1,249 @@
+"""The synthesizer that a recipe trained: draws, binds to parents, and is saved as a folder."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from gan_augment.artifacts import load_state, new_folder, read_json, read_tensors, versions, write_json, write_tensors
+from gan_augment.errors import ArtifactError, SynthesizerError
+from gan_augment.fingerprint import hash_items, hash_json, hash_tensors
+from gan_augment.images import ImageSpec
+from gan_augment.networks import NetworkSpec
+from gan_augment.recipes import RECIPES, Recipe
+from gan_augment.seeds import normals, uniforms
+from gan_augment.source import RawView
+from gan_augment.synthesizers.checks import checked_request, match_classes
+from gan_augment.types import IntArray, Samples, as_tensor
+
+__all__ = ["TrainedSynthesizer", "load"]
+
+_KIND = "gan_augment synthesizer"
+_VERSION = 1
+_BATCH = 256
+_LATENT_STREAM, _PARENT_STREAM = 0, 1
+
+
+class TrainedSynthesizer:
+    """Draws from the averaged networks of a recipe.
+
+    Args:
+        recipe: The recipe with its settings.
+        networks: All networks by name, the averaged ones in place of the last ones; moved to eval mode.
+        spec: What they were built for.
+        class_names: Class names.
+        image_spec: How raw images map to [-1, 1].
+        seed: Of the training.
+        fitted_on: Sorted hashes of the raw images it was trained on.
+        groups: Sorted hashes of the groups it was trained on.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        networks: Mapping[str, nn.Module],
+        spec: NetworkSpec,
+        *,
+        class_names: Sequence[str],
+        image_spec: ImageSpec,
+        seed: int = 0,
+        fitted_on: IntArray | None = None,
+        groups: IntArray | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.networks = {name: network.eval().requires_grad_(False) for name, network in networks.items()}
+        self.spec = spec
+        self.class_names: Sequence[str] = list(class_names)
+        self.num_classes = spec.num_classes
+        self.image_spec: ImageSpec | None = image_spec
+        self.seed = seed
+        self.fitted_on = np.empty(0, np.int64) if fitted_on is None else fitted_on
+        self.groups = np.empty(0, np.int64) if groups is None else groups
+        self._parents: RawView | None = None
+        self._parent_rows: list[IntArray] = []
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, (self.spec.channels, *self.spec.grid)))
+        return f"TrainedSynthesizer({self.recipe.name}, {self.num_classes} classes, {shape})"
+
+    @property
+    def needs_parents(self) -> bool:
+        """Whether samples are made from real images."""
+        return "source" in self.recipe.conditions
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether `bind` gave it real images to draw parents from."""
+        return self._parents is not None
+
+    def bind(self, dataset: Any) -> Self:
+        """Gives the real images that parents are drawn from when `sample` gets no conditions; returns itself.
+
+        Args:
+            dataset: A dataset, or a RawView, with classes of the same names.
+
+        Raises:
+            SynthesizerError: It lacks a class, or its images have another number of channels.
+        """
+        view = dataset if isinstance(dataset, RawView) else RawView(dataset)
+        if view.form.channels != self.spec.channels:
+            raise SynthesizerError(
+                f"expected parents of {self.spec.channels} channels, found {view.form.channels}; bind a dataset of "
+                "the form that this synthesizer was fitted on"
+            )
+        found = match_classes(self.class_names, view.num_classes, view.classes, needed=())
+        self._parent_rows = [np.empty(0, np.int64) if label < 0 else view.of_class(int(label)) for label in found]
+        self._parents = view
+        return self
+
+    def to(self, device: torch.device | str) -> Self:
+        """Moves the networks to a device; returns itself. Latents are drawn on the CPU on every device."""
+        for network in self.networks.values():
+            network.to(device)
+        return self
+
+    def sample(
+        self, labels: npt.ArrayLike, seeds: npt.ArrayLike, *, conditions: Mapping[str, Tensor] | None = None
+    ) -> Samples:
+        """Returns one sample for each label and seed.
+
+        Args:
+            labels: `(N,)` class indices.
+            seeds: `(N,)` from 0 to 2**63 - 1; latents and parent of a sample depend on its seed only.
+            conditions: For an image-conditioned recipe `{"source": (N, C, *grid)}` in [-1, 1]; without them,
+                parents are drawn from the bound dataset.
+
+        Returns:
+            Images `(N, C, *grid)` float32 in [-1, 1] on the CPU, and the parents' indices.
+
+        Raises:
+            SynthesizerError: There is no such class, or parents are needed and there are none.
+        """
+        labels, seeds = checked_request(labels, seeds, self.num_classes, self.class_names)
+        given, parents = dict(conditions or {}), None
+        self._check_conditions(given, len(labels))
+        if self.needs_parents and not given:
+            parents = self._draw_parents(labels, seeds)
+        latents = torch.from_numpy(normals(seeds, self.recipe.latent_dim, _LATENT_STREAM))
+        device = next(next(iter(self.networks.values())).parameters()).device
+        images = torch.empty(len(labels), self.spec.channels, *self.spec.grid)
+        with torch.no_grad():
+            for start in range(0, len(labels), _BATCH):
+                part = slice(start, start + _BATCH)
+                here = {name: tensor[part].to(device) for name, tensor in given.items()}
+                if parents is not None:
+                    here["source"] = self._parent_images(parents[part]).to(device)
+                drawn = self.recipe.draw(self.networks, as_tensor(labels[part], device), latents[part].to(device), here)
+                images[part] = drawn.clamp(-1, 1).cpu()
+        return Samples(images, parents=parents)
+
+    def _check_conditions(self, given: Mapping[str, Tensor], count: int) -> None:
+        if not given:
+            return
+        expected = (count, self.spec.channels, *self.spec.grid)
+        shapes = {name: tuple(tensor.shape) for name, tensor in given.items()}
+        if shapes != dict.fromkeys(self.recipe.conditions, expected):
+            wanted = ", ".join(f"{name} {expected}" for name in self.recipe.conditions) or "none"
+            raise SynthesizerError(f"expected conditions for {self.recipe.name}: {wanted}; found {shapes}")
+
+    def _draw_parents(self, labels: IntArray, seeds: IntArray) -> IntArray:
+        if self._parents is None:
+            raise SynthesizerError(
+                f"expected real images to make samples from: {self.recipe.name} is image-conditioned and its folder "
+                "stores none. Call bind(dataset) first, or give conditions={'source': images}"
+            )
+        empty = [self.class_names[label] for label in np.unique(labels) if not len(self._parent_rows[label])]
+        if empty:
+            raise SynthesizerError(
+                f"expected parents of every class in the bound dataset, found none of {', '.join(empty)}"
+            )
+        share = uniforms(seeds, 1, _PARENT_STREAM)[:, 0]
+        sizes = np.array([len(rows) for rows in self._parent_rows])[labels]
+        position = np.minimum((share * sizes).astype(np.int64), sizes - 1)
+        return np.array(
+            [self._parent_rows[label][at] for label, at in zip(labels, position, strict=True)], dtype=np.int64
+        )
+
+    def _parent_images(self, parents: IntArray) -> Tensor:
+        assert self._parents is not None and self.image_spec is not None
+        return self._parents.images(parents, spec=self.image_spec)
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        """The chain: data, recipe, weights."""
+        weights = {f"{n}.{k}": v for n, network in self.networks.items() for k, v in network.state_dict().items()}
+        return {
+            "data": hash_items(self.fitted_on),
+            "recipe": hash_json(self.recipe.to_json()),
+            "weights": hash_tensors(weights),
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes `synthesizer.json` and `weights.safetensors` into a new folder; no image is stored.
+
+        Raises:
+            ArtifactError: The folder exists.
+            StorageError: The disk refused.
+        """
+        with new_folder(folder, "synthesizer") as work:
+            tensors = {f"{n}/{k}": v for n, network in self.networks.items() for k, v in network.state_dict().items()}
+            fitted = {"fitted_on": torch.from_numpy(self.fitted_on), "groups": torch.from_numpy(self.groups)}
+            write_tensors(work / "weights.safetensors", {**tensors, **fitted})
+            write_json(work / "synthesizer.json", self._description())
+        return Path(folder)
+
+    def _description(self) -> dict[str, Any]:
+        assert self.image_spec is not None
+        return {
+            "kind": _KIND,
+            "version": _VERSION,
+            "recipe": self.recipe.to_json(),
+            "spec": self.spec.to_json(),
+            "classes": list(self.class_names),
+            "image_spec": self.image_spec.to_json(),
+            "seed": self.seed,
+            "images": len(self.fitted_on),
+            "fingerprint": self.fingerprint,
+            "versions": versions(),
+        }
+
+
+def load(folder: str | Path, *, device: torch.device | str = "cpu") -> TrainedSynthesizer:
+    """Loads a synthesizer that `fit` saved; runs nothing that is stored there.
+
+    Args:
+        folder: The artifact's folder.
+        device: Where the networks go.
+
+    Raises:
+        ArtifactError: It is missing, damaged, of a newer version, or its weights are of another architecture.
+    """
+    folder = Path(folder)
+    about = read_json(folder / "synthesizer.json", _KIND, _VERSION)
+    try:
+        name = about["recipe"]["name"]
+        if name not in RECIPES:
+            raise ArtifactError(f"expected a recipe of {', '.join(RECIPES)} in {folder}, found {name!r}")
+        recipe = RECIPES[name].from_json(about["recipe"])
+        spec = NetworkSpec.from_json(about["spec"])
+        image_spec = ImageSpec.from_json(about["image_spec"])
+        classes, seed = [str(label) for label in about["classes"]], int(about["seed"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"expected a whole synthesizer.json in {folder}, found {error!r}; it is damaged") from None
+    if len(classes) != spec.num_classes or image_spec.grid != spec.grid or image_spec.channels != spec.channels:
+        raise ArtifactError(f"expected classes and image_spec to fit the networks in {folder}, found that they do not")
+    tensors = read_tensors(folder / "weights.safetensors")
+    known = {key: tensors.pop(key, torch.empty(0, dtype=torch.int64)).numpy() for key in ("fitted_on", "groups")}
+    networks = recipe.networks(spec)
+    for network_name, network in networks.items():
+        prefix = f"{network_name}/"
+        state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        load_state(network, state, f"{name}'s {network_name} in {folder}")
+    synthesizer = TrainedSynthesizer(
+        recipe, networks, spec, class_names=classes, image_spec=image_spec, seed=seed, **known
+    )
+    return synthesizer.to(device)
