@@ -126,15 +126,15 @@ def same(a: Any, b: Any) -> bool:
     """Tells whether two items are equal in type, shape and every value (NaN equals NaN)."""
     if type(a) is not type(b):
         return False
+    if isinstance(a, Mapping):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, tuple | list):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     if isinstance(a, Tensor):
-        return same(a.detach().cpu().numpy(), b.detach().cpu().numpy())
+        a, b = a.detach().cpu().numpy(), b.detach().cpu().numpy()
     if isinstance(a, Image.Image):
         return bool(a.mode == b.mode and a.size == b.size and a.tobytes() == b.tobytes())
     if isinstance(a, np.ndarray):
         nan = a.dtype.kind in "fc"
         return a.dtype == b.dtype and a.shape == b.shape and bool(np.array_equal(a, b, equal_nan=nan))
-    if isinstance(a, Mapping):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, tuple | list):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     return bool(a == b)

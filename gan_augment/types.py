@@ -144,9 +144,20 @@ class Synthesizer(Protocol):
     beyond float tolerance.
     """
 
-    num_classes: int
-    class_names: Sequence[str] | None
-    image_spec: "ImageSpec | None"
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        ...
+
+    @property
+    def class_names(self) -> Sequence[str] | None:
+        """Class names; None where they are not known, and classes are matched by position."""
+        ...
+
+    @property
+    def image_spec(self) -> "ImageSpec | None":
+        """How raw images map to [-1, 1]; None where the dataset's is to be taken."""
+        ...
 
     def sample(
         self, labels: npt.ArrayLike, seeds: npt.ArrayLike, *, conditions: Mapping[str, Tensor] | None = None

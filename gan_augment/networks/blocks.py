@@ -101,7 +101,8 @@ class ScaleShiftNorm(nn.Module):
 
     def forward(self, images: Tensor, condition: Tensor) -> Tensor:
         """Normalises `(N, channels, *spatial)` under a condition `(N, condition_dim)`."""
-        scale, shift = self.affine(condition).reshape(len(images), -1, *[1] * (images.ndim - 2)).chunk(2, dim=1)
+        affine: Tensor = self.affine(condition).reshape(len(images), -1, *[1] * (images.ndim - 2))
+        scale, shift = affine.chunk(2, dim=1)
         normal: Tensor = self.norm(images)
         return normal * (1 + scale) + shift
 
@@ -118,9 +119,8 @@ class ResidualUp(nn.Module):
     def forward(self, images: Tensor, condition: Tensor) -> Tensor:
         """Returns `(N, outputs, *doubled)`."""
         hidden = self.conv1(upsample(functional.relu(self.norm1(images, condition))))
-        hidden = self.conv2(functional.relu(self.norm2(hidden, condition)))
-        skipped: Tensor = upsample(self.skip(images))
-        return skipped + hidden
+        residual: Tensor = self.conv2(functional.relu(self.norm2(hidden, condition)))
+        return residual + upsample(self.skip(images))
 
 
 class ResidualDown(nn.Module):

@@ -1,5 +1,6 @@
 """Class-conditional generator and projection discriminator (Miyato and Koyama 2018, "cGANs with projection")."""
 
+import itertools
 import math
 
 import torch
@@ -30,8 +31,7 @@ class ClassGenerator(nn.Module):
         self.first = nn.Linear(condition_dim, width * math.prod(spec.bottom))
         widths = [width, *reversed(spec.widths(width))]
         self.blocks = nn.ModuleList(
-            ResidualUp(spec.ndim, inputs, outputs, condition_dim)
-            for inputs, outputs in zip(widths, widths[1:], strict=False)
+            ResidualUp(spec.ndim, inputs, outputs, condition_dim) for inputs, outputs in itertools.pairwise(widths)
         )
         self.last = nn.Sequential(nn.GroupNorm(8, widths[-1]), nn.ReLU(), conv(spec.ndim, widths[-1], spec.channels))
 
@@ -53,7 +53,7 @@ class ProjectionDiscriminator(nn.Module):
         self.trunk = nn.Sequential(
             *[
                 ResidualDown(spec.ndim, inputs, outputs, first=level == 0)
-                for level, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False))
+                for level, (inputs, outputs) in enumerate(itertools.pairwise(widths))
             ]
         )
         self.linear = spectral_norm(nn.Linear(width, 1))

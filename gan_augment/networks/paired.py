@@ -4,6 +4,7 @@ The generator changes a real image of a class into another image of that class; 
 it learns of how images of a class differ comes from every class, so it serves the rare ones too.
 """
 
+import itertools
 import math
 
 import torch
@@ -92,7 +93,7 @@ class PairDiscriminator(nn.Module):
         super().__init__()
         widths = [spec.channels, *spec.widths(width)]
         trunk: list[nn.Module] = []
-        for inputs, outputs in zip(widths, widths[1:], strict=False):
+        for inputs, outputs in itertools.pairwise(widths):
             trunk += [conv(spec.ndim, inputs, outputs, 4, 2, spectral=True), nn.LeakyReLU(0.2)]
         trunk += [conv(spec.ndim, width, width, spectral=True), nn.LeakyReLU(0.2)]
         self.trunk = nn.Sequential(*trunk)

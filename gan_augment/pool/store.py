@@ -97,7 +97,8 @@ def _map_shards(folder: Path, about: Mapping[str, Any]) -> list[npt.NDArray[Any]
             raise ArtifactError(f"expected images in {path}, found a damaged file ({error})") from None
         if images.shape != shape or str(images.dtype) != about["dtype"]:
             raise ArtifactError(
-                f"expected {about['dtype']} images {shape} in {path}, found {images.dtype} {images.shape}; it is damaged"
+                f"expected {about['dtype']} images {shape} in {path}, found {images.dtype} {images.shape}; "
+                "the file is damaged"
             )
         maps.append(images)
     return maps

@@ -32,7 +32,7 @@ class DAGAN(Recipe):
     need: ClassVar[Need] = Need("same-class", ("source", "real"))
     conditions: ClassVar[tuple[str, ...]] = ("source",)
 
-    diversity: float = 0.05
+    diversity: float = 0.0
 
     def networks(self, spec: NetworkSpec) -> dict[str, nn.Module]:
         """Returns a generator and a discriminator."""

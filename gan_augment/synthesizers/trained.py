@@ -169,7 +169,8 @@ class TrainedSynthesizer:
         )
 
     def _parent_images(self, parents: IntArray) -> Tensor:
-        assert self._parents is not None and self.image_spec is not None
+        assert self._parents is not None
+        assert self.image_spec is not None
         return self._parents.images(parents, spec=self.image_spec)
 
     @property

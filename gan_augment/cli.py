@@ -1,0 +1,220 @@
+"""The command line: fit, build, demo."""
+
+import json
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gan_augment.errors import ConfigError, GanAugmentError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="gan-augment",
+    help="Rebalance an imbalanced image set with synthetic images of its rare classes.",
+    epilog="Start with: gan-augment demo",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, for scripts.")]
+Seed = Annotated[int, typer.Option(help="Of all randomness: the same seed gives the same result on one machine.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+
+
+def _print(result: dict[str, Any], told: str, as_json: bool) -> None:
+    typer.echo(json.dumps(result, indent=2, sort_keys=True) if as_json else told)
+
+
+@app.command()
+def fit(
+    folder: Annotated[Path, typer.Argument(help="Training images, a folder for each class.")],
+    out: Annotated[Path, typer.Option(help="New folder for the synthesizer.")],
+    recipe: Annotated[str, typer.Option(help="dagan, sngan, or auto for the one measured best.")] = "auto",
+    image_size: Annotated[
+        int | None, typer.Option(help="Side that the networks work at; needed where images differ in size.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps; the recipe's own by default.")] = None,
+    min_images: Annotated[int, typer.Option(help="Warn of classes with fewer images.")] = 20,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    r"""Train a GAN on a folder of images.
+
+    A run that was killed goes on from its last checkpoint when the same command is given again.
+
+    \b
+    Example:
+      gan-augment fit data/train --out runs/gan
+      gan-augment fit data/train --out runs/gan --image-size 64 --steps 5000
+    """
+    from gan_augment.folders import open_folder
+    from gan_augment.training import fit as fit_synthesizer
+
+    began = time.monotonic()
+    gan = fit_synthesizer(
+        open_folder(folder),
+        recipe,
+        image_size=image_size,
+        steps=steps,
+        out=out,
+        min_images=min_images,
+        seed=seed,
+        device=device,
+        progress=not quiet,
+    )
+    result = {
+        "out": str(out),
+        "recipe": gan.recipe.to_json(),
+        "classes": list(gan.class_names),
+        "images": len(gan.fitted_on),
+        "fingerprint": gan.fingerprint,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    told = (
+        f"{out}: {gan.recipe.name}, {gan.num_classes} classes, {len(gan.fitted_on)} images, {result['seconds']} s\n"
+        f"Next: gan-augment build {out} --like {folder} --out {out.parent / 'pool'}"
+    )
+    _print(result, told, as_json)
+
+
+@app.command()
+def build(
+    gan: Annotated[Path, typer.Argument(help="Folder of the synthesizer that fit wrote.")],
+    like: Annotated[Path, typer.Option(help="Training images: which classes need more, and what they look like.")],
+    out: Annotated[Path, typer.Option(help="New folder for the pool.")],
+    select: Annotated[bool, typer.Option(help="Have a judge select; --no-select keeps every candidate.")] = True,
+    judge: Annotated[
+        Path | None, typer.Option(help="Folder of the judge; trained and saved there where it does not exist.")
+    ] = None,
+    keep_share: Annotated[float, typer.Option(help="Share of the confirmed candidates to keep, the closest.")] = 0.5,
+    sampling_strategy: Annotated[
+        str, typer.Option(help="imbalanced-learn's: auto, minority, not minority, all.")
+    ] = "auto",
+    count: Annotated[
+        list[str] | None, typer.Option(help="CLASS=NUMBER of images needed instead; may be given several times.")
+    ] = None,
+    reserve: Annotated[float, typer.Option(help="Candidates drawn for each image needed.")] = 2.0,
+    image_size: Annotated[int | None, typer.Option(help="Side that a new judge works at.")] = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    r"""Draw candidates, select, and store them as a pool.
+
+    \b
+    Example:
+      gan-augment build runs/gan --like data/train --out runs/pool
+      gan-augment build runs/gan --like data/train --out runs/pool --count melanoma=500 --reserve 4
+    """
+    from gan_augment.artifacts import refuse_existing
+    from gan_augment.features import TrainedExtractor
+    from gan_augment.folders import open_folder
+    from gan_augment.pool import SyntheticPool
+    from gan_augment.selection import CentroidSelector
+    from gan_augment.source import RawView
+    from gan_augment.synthesizers import load
+
+    began = time.monotonic()
+    refuse_existing(out, "pool")
+    synthesizer = load(gan)
+    view = RawView(open_folder(like), progress=not quiet)
+    selector = None
+    if select:
+        if judge is not None and judge.exists():
+            extractor = TrainedExtractor.load(judge)
+        else:
+            size = image_size or (synthesizer.spec.grid if view.full_form.shape is None else None)
+            extractor = TrainedExtractor.fit(view, image_size=size, seed=seed, progress=not quiet)
+            if judge is not None:
+                extractor.save(judge)
+        selector = CentroidSelector(extractor, keep_share=keep_share)
+    pool = SyntheticPool.build(
+        synthesizer,
+        view,
+        selector=selector,
+        sampling_strategy=sampling_strategy,
+        counts=_counts(count),
+        reserve=reserve,
+        out=out,
+        seed=seed,
+        progress=not quiet,
+    )
+    table = [row for row in pool.table() if row["candidates"]]
+    result = {
+        "out": str(out),
+        "candidates": len(pool.candidates()),
+        "kept": len(pool),
+        "classes": table,
+        "fingerprint": pool.about["fingerprint"],
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    lines = [f"{'class':<20}{'candidates':>12}{'kept':>8}  rejected"]
+    for row in table:
+        why = ", ".join(f"{number} {text}" for text, number in row["rejected"].items()) or "none"
+        lines.append(f"{row['class']:<20}{row['candidates']:>12}{row['kept']:>8}  {why}")
+    lines.append(f"Next, in Python: ga.GANAugmentedDataset(train_set, ga.SyntheticPool.open({str(out)!r}))")
+    _print(result, "\n".join(lines), as_json)
+
+
+def _counts(given: list[str] | None) -> dict[str, int] | None:
+    if not given:
+        return None
+    counts = {}
+    for text in given:
+        name, _, number = text.rpartition("=")
+        if not name or not number.isdigit():
+            raise ConfigError(f"expected --count CLASS=NUMBER, found {text!r}")
+        counts[name] = int(number)
+    return counts
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder; one of an earlier demo is replaced.")] = Path("runs/demo"),
+    seeds: Annotated[int, typer.Option(help="Number of replicates, from seed 0.", min=2)] = 4,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    r"""Run the main job on scikit-learn's digits and say whether it helped.
+
+    Takes a few minutes on two CPU cores; writes result.json, samples.png and report.html.
+
+    \b
+    Example:
+      gan-augment demo
+      gan-augment demo --out /tmp/demo --seeds 10
+    """
+    from gan_augment.demo import run_demo
+    from gan_augment.report import comparison_table
+
+    def say(text: str) -> None:
+        typer.echo(text, err=True)
+
+    result = run_demo(out, seeds=range(seeds), progress=not quiet, say=say)
+    _print(result, f"{comparison_table(result)}\n\n{out}: result.json, samples.png, report.html", as_json)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    typer.echo(f"warning: {message}", err=True)
+
+
+def main() -> None:
+    """Runs the command line; errors of this library are one line on standard error and exit status 1."""
+    warnings.showwarning = _show_warning
+    try:
+        app()
+    except GanAugmentError as error:
+        typer.echo(f"error: {error.strerror if isinstance(error, OSError) else error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
