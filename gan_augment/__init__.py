@@ -16,6 +16,7 @@ from gan_augment.errors import (
     TrainingError,
 )
 from gan_augment.features import TrainedExtractor
+from gan_augment.folders import open_folder
 from gan_augment.images import ImageSpec
 from gan_augment.pool import SyntheticPool
 from gan_augment.selection import CentroidSelector
@@ -51,5 +52,6 @@ __all__ = [
     "TrainingError",
     "fit",
     "load",
+    "open_folder",
     "wrap",
 ]

@@ -53,7 +53,7 @@ class Augmentation:
     def __call__(self, images: Tensor) -> Tensor:
         """Returns the batch augmented, from torch's global random state; gradients flow through."""
         if self.translate or self.rotate or self.scale or self.flip:
-            theta = self._affine(len(images), images.ndim - 2).to(images.device, images.dtype)
+            theta = self._affine(len(images), tuple(images.shape[2:])).to(images.device, images.dtype)
             sampling = functional.affine_grid(theta, list(images.shape), align_corners=False)
             images = functional.grid_sample(images, sampling, padding_mode="border", align_corners=False)
         if self.contrast:
@@ -68,14 +68,18 @@ class Augmentation:
         shape = (len(images), *[1] * (images.ndim - 1))
         return ((torch.rand(shape) * 2 - 1) * strength).to(images)
 
-    def _affine(self, count: int, ndim: int) -> Tensor:
-        """Returns `(count, ndim, ndim + 1)`; the coordinates run from the last dimension to the first."""
+    def _affine(self, count: int, spatial: tuple[int, ...]) -> Tensor:
+        """Returns `(count, ndim, ndim + 1)`; the coordinates run from the last dimension to the first.
+
+        Each runs from -1 to 1 whatever the side, so a turn of a picture that is no square takes its sides in.
+        """
+        ndim, (height, width) = len(spatial), spatial[-2:]
         angle = (torch.rand(count) * 2 - 1) * self.rotate
         size = 1 + (torch.rand(count) * 2 - 1) * self.scale
         mirror = 1.0 - 2.0 * (torch.rand(count) < 0.5) * float(self.flip)
         linear = torch.eye(ndim).repeat(count, 1, 1)
-        linear[:, 0, 0], linear[:, 0, 1] = angle.cos(), -angle.sin()
-        linear[:, 1, 0], linear[:, 1, 1] = angle.sin(), angle.cos()
+        linear[:, 0, 0], linear[:, 0, 1] = angle.cos(), -angle.sin() * height / width
+        linear[:, 1, 0], linear[:, 1, 1] = angle.sin() * width / height, angle.cos()
         linear = linear / size.reshape(-1, 1, 1)
         linear[:, :, 0] = linear[:, :, 0] * mirror[:, None]
         shift = (torch.rand(count, ndim) * 2 - 1) * 2 * self.translate

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -42,10 +43,12 @@ def numbers_to_add(
     if callable(strategy):
         strategy = strategy(np.asarray(values)[targets])
     if isinstance(strategy, Mapping):
-        strategy = {_class_index(key, classes, values): int(total) for key, total in strategy.items()}
+        strategy = {_class_index(key, classes, values): _total(key, total) for key, total in strategy.items()}
     if len(np.unique(targets)) < 2:
         raise DataError("expected at least two classes with images to balance, found one; nothing can be rebalanced")
     try:
+        if not isinstance(strategy, str | Real | Mapping):
+            raise TypeError("it is no string, number, dict or callable")
         wanted = check_sampling_strategy(strategy, targets, "over-sampling")
     except (ValueError, TypeError) as error:
         raise ConfigError(
@@ -59,6 +62,12 @@ def _class_index(key: Any, classes: Sequence[str], values: Sequence[int | str]) 
         if key in names:
             return list(names).index(key)
     raise ConfigError(f"expected one of the classes {', '.join(classes)} in sampling_strategy=, found {key!r}")
+
+
+def _total(key: Any, total: Any) -> int:
+    if not isinstance(total, int | np.integer):
+        raise ConfigError(f"expected a whole number of images in sampling_strategy= for class {key!r}, found {total!r}")
+    return int(total)
 
 
 def item_weights(targets: npt.NDArray[np.int64], power: float) -> npt.NDArray[np.float64]:

@@ -28,11 +28,21 @@ Seed = Annotated[int, typer.Option(help="Of all randomness: the same seed gives 
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 
 
+def _example(*commands: str) -> str:
+    """Returns the foot of a verb's help; the backspace keeps its lines from being filled."""
+    return "\b\n" + "\n".join(["Example:", *[f"  {command}" for command in commands]])
+
+
 def _print(result: dict[str, Any], told: str, as_json: bool) -> None:
     typer.echo(json.dumps(result, indent=2, sort_keys=True) if as_json else told)
 
 
-@app.command()
+@app.command(
+    epilog=_example(
+        "gan-augment fit data/train --out runs/gan",
+        "gan-augment fit data/train --out runs/gan --image-size 64 --steps 5000",
+    )
+)
 def fit(
     folder: Annotated[Path, typer.Argument(help="Training images, a folder for each class.")],
     out: Annotated[Path, typer.Option(help="New folder for the synthesizer.")],
@@ -47,14 +57,9 @@ def fit(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    r"""Train a GAN on a folder of images.
+    """Train a GAN on a folder of images.
 
     A run that was killed goes on from its last checkpoint when the same command is given again.
-
-    \b
-    Example:
-      gan-augment fit data/train --out runs/gan
-      gan-augment fit data/train --out runs/gan --image-size 64 --steps 5000
     """
     from gan_augment.folders import open_folder
     from gan_augment.training import fit as fit_synthesizer
@@ -86,7 +91,12 @@ def fit(
     _print(result, told, as_json)
 
 
-@app.command()
+@app.command(
+    epilog=_example(
+        "gan-augment build runs/gan --like data/train --out runs/pool",
+        "gan-augment build runs/gan --like data/train --out runs/pool --count melanoma=500 --reserve 4",
+    )
+)
 def build(
     gan: Annotated[Path, typer.Argument(help="Folder of the synthesizer that fit wrote.")],
     like: Annotated[Path, typer.Option(help="Training images: which classes need more, and what they look like.")],
@@ -108,13 +118,7 @@ def build(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    r"""Draw candidates, select, and store them as a pool.
-
-    \b
-    Example:
-      gan-augment build runs/gan --like data/train --out runs/pool
-      gan-augment build runs/gan --like data/train --out runs/pool --count melanoma=500 --reserve 4
-    """
+    """Draw candidates, select, and store them as a pool."""
     from gan_augment.artifacts import refuse_existing
     from gan_augment.features import TrainedExtractor
     from gan_augment.folders import open_folder
@@ -177,21 +181,21 @@ def _counts(given: list[str] | None) -> dict[str, int] | None:
     return counts
 
 
-@app.command()
+@app.command(
+    epilog=_example(
+        "gan-augment demo",
+        "gan-augment demo --out /tmp/demo --seeds 10",
+    )
+)
 def demo(
     out: Annotated[Path, typer.Option(help="Folder; one of an earlier demo is replaced.")] = Path("runs/demo"),
     seeds: Annotated[int, typer.Option(help="Number of replicates, from seed 0.", min=2)] = 4,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    r"""Run the main job on scikit-learn's digits and say whether it helped.
+    """Run the main job on scikit-learn's digits and say whether it helped.
 
     Takes a few minutes on two CPU cores; writes result.json, samples.png and report.html.
-
-    \b
-    Example:
-      gan-augment demo
-      gan-augment demo --out /tmp/demo --seeds 10
     """
     from gan_augment.demo import run_demo
     from gan_augment.report import comparison_table

@@ -1,5 +1,7 @@
 """GANAugmentedDataset: the reals unchanged, then a slot for each item that the balance asks for."""
 
+import copy
+import operator
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,11 +10,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch.utils.data import Dataset
 
 from gan_augment.balance import MIN_IMAGES, SamplingStrategy, numbers_to_add
 from gan_augment.errors import ConfigError, DataError, SmallClassWarning
 from gan_augment.images import RawForm
+from gan_augment.pipelines import preserved_rng
 from gan_augment.pool import SyntheticPool
 from gan_augment.seeds import slot_uniforms
 from gan_augment.source import RawView
@@ -107,8 +111,8 @@ class GANAugmentedDataset(Dataset[Any]):
             raise ConfigError("expected a pool or a synthesizer, found None; give one, or synthetic_share=0")
         if isinstance(transform, str) and transform != "inherit":
             raise ConfigError(f"expected transform='inherit', None or a callable, found {transform!r}")
-        self.base = base
-        self.synthetic_share, self.schedule, self.transform, self.seed = synthetic_share, schedule, transform, seed
+        self.synthetic_share, self.schedule, self.transform = synthetic_share, schedule, transform
+        self.seed = int(seed)
         self._view = base if isinstance(base, RawView) else RawView(base, targets, groups, progress=progress)
         self.base = self._view.base
         self.classes = self._view.classes
@@ -116,6 +120,7 @@ class GANAugmentedDataset(Dataset[Any]):
         self._slots = np.repeat(sorted(wanted), [wanted[label] for label in sorted(wanted)]).astype(np.int64)
         self.sampling_strategy_ = {self._view.values[label]: number for label, number in sorted(wanted.items())}
         self._members = [self._view.of_class(label) for label in range(self._view.num_classes)]
+        self._labels: dict[int, Any] = {}
         self.pool = self._as_pool(source, wanted, progress)
         self._rows = self._pool_rows(wanted, min_images)
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
@@ -134,20 +139,33 @@ class GANAugmentedDataset(Dataset[Any]):
             )
         else:
             raise ConfigError(f"expected a SyntheticPool or a Synthesizer, found {type(source).__name__}")
-        self._check_twins(pool.form)
+        self._check_twins(pool)
         return pool
 
-    def _check_twins(self, form: RawForm) -> None:
+    def _check_twins(self, pool: SyntheticPool) -> None:
         """Synthetic images must be of the raw form of the base's; a pool in another layout or kind is turned."""
         own = self._view.form
-        mixed = self._view.mode == "raw" and self.transform is not None
-        names = ("dtype", "channels") if mixed else ("dtype", "channels", "shape")
-        if different := own.differences(form, names):
+        self._form = RawForm(**{**vars(own), "shape": pool.form.shape})
+        different = own.differences(pool.form, ("dtype", "channels"))
+        if not different and len(pool) and own.shape != pool.form.shape:
+            different = self._different_size(pool)
+        if different:
             raise DataError(
                 f"expected synthetic images like the dataset's own, found others: {different} (dataset against pool); "
                 "build the pool with like=this dataset"
             )
-        self._form = RawForm(**{**vars(own), "shape": form.shape})
+
+    def _different_size(self, pool: SyntheticPool) -> str:
+        """Returns in words how finished sizes differ; empty where a transform or mixed sizes of the reals allow it."""
+        view, label = self._view, int(self._view.targets[0])
+        if len(pool.form.shape or ()) == len(view.form.shape or ()):
+            with preserved_rng():
+                items = view.finish(view.raw(0), label), self._finish(pool.array(int(pool.rows[0])), label)
+            images = [view.structure.split(item)[0] for item in items]
+            sizes = [image.size if isinstance(image, Image.Image) else np.shape(image) for image in images]
+            if sizes[0] == sizes[1] or view.full_form.shape is None:
+                return ""
+        return view.form.differences(pool.form, ("shape",))
 
     def _pool_rows(self, wanted: Mapping[int, int], min_images: int) -> list[IntArray]:
         rows = [np.empty(0, np.int64)] * self._view.num_classes
@@ -228,10 +246,10 @@ class GANAugmentedDataset(Dataset[Any]):
         return Origin("repeat", label, index=int(members[int(which * len(members))]))
 
     def _checked(self, index: int) -> int:
-        length = len(self)
+        index, length = operator.index(index), len(self)
         if not -length <= index < length:
             raise IndexError(f"expected an index below {length}, found {index}")
-        return index + length if index < 0 else int(index)
+        return index + length if index < 0 else index
 
     def __getitem__(self, index: int) -> Any:
         """Returns a real item, a repeated one, or a synthetic one of the same form."""
@@ -239,9 +257,20 @@ class GANAugmentedDataset(Dataset[Any]):
         if origin.row is None:
             return self.base[origin.index]
         assert self.pool is not None
-        image = self._form.raw(self.pool.array(origin.row))
+        return self._finish(self.pool.array(origin.row), origin.label)
+
+    def _finish(self, array: npt.NDArray[Any], label: int) -> Any:
+        image = self._form.raw(array)
         if self.transform == "inherit":
-            return self._view.finish(image, origin.label)
+            return self._view.finish(image, label)
         if self.transform is not None:
             image = self.transform(image)
-        return self._view.structure.assemble(image, self._view.label_of(origin.label))
+        return self._view.structure.assemble(image, self._finished_label(label))
+
+    def _finished_label(self, label: int) -> Any:
+        """Returns the label of a class as the base's finished items hold it, after any `target_transform`."""
+        if label not in self._labels:
+            with preserved_rng():
+                item = self._view.finish(self._view.raw(int(self._members[label][0])), label)
+            self._labels[label] = self._view.structure.split(item)[1]
+        return copy.deepcopy(self._labels[label])

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from gan_augment.errors import DataError
@@ -38,17 +39,25 @@ def hash_items(hashes: npt.NDArray[np.int64]) -> str:
 
 def hash_groups(groups: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Returns a 63-bit hash of each distinct group (patient), sorted: the names themselves are not kept."""
-    names = sorted({str(group) for group in groups})
+    names = sorted({_group_name(group) for group in groups})
     digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
     return np.sort(np.array([int.from_bytes(d, "little") >> 1 for d in digests], dtype=np.int64))
+
+
+def _group_name(group: Any) -> str:
+    """Returns a group as text; 7.0 is 7, which a table with a gap in its column turns into a float."""
+    whole = isinstance(group, float | np.floating) and np.isfinite(group) and group == int(group)
+    return str(int(group)) if whole else str(group)
 
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     """Returns a hash of named tensors, such as a state dict."""
     digest = hashlib.blake2b(digest_size=8)
     for name in sorted(tensors):
-        array = tensors[name].detach().cpu().contiguous().numpy()
-        digest.update(f"{name}{array.shape}{array.dtype.str}".encode())
+        tensor = tensors[name].detach().cpu().contiguous()
+        known = tensor.dtype != torch.bfloat16  # which numpy has not
+        array = tensor.numpy() if known else tensor.view(torch.int16).numpy()
+        digest.update(f"{name}{array.shape}{array.dtype.str if known else 'bfloat16'}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
 

@@ -28,7 +28,7 @@ def open_folder(folder: str | Path, transform: Callable[[Any], Any] | None = Non
     Unlike ImageFolder's default, images are not converted to RGB.
 
     Args:
-        folder: `folder/class_name/*.png` (or any type that PIL reads).
+        folder: `folder/class_name/*.png` (or jpg, tif and what else ImageFolder takes).
         transform: Applied to the PIL image.
 
     Returns:

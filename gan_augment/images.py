@@ -38,7 +38,7 @@ def is_image(value: Any) -> bool:
     """Tells whether `value` is an image: PIL, or an array or tensor of two to four dimensions."""
     if isinstance(value, Image.Image):
         return True
-    return isinstance(value, Tensor | np.ndarray) and 2 <= value.ndim <= 4 and value.size != 0
+    return isinstance(value, Tensor | np.ndarray) and 2 <= value.ndim <= 4 and 0 not in value.shape
 
 
 def network_levels(grid: tuple[int, ...]) -> int:
@@ -105,9 +105,9 @@ class RawForm:
     def of(cls, image: Any) -> "RawForm":
         """Reads the form off one raw image.
 
-        A 3-D array or tensor is read as channels last if its last dimension is at most 4 (arrays only), as
-        channels first if its first is, else as a volume `(D, H, W)` without channel. With four dimensions
-        it is a volume with a channel.
+        A 3-D array is read as channels last if its last dimension is at most 4, as channels first if its first
+        is, else as a volume `(D, H, W)` without channel. A 3-D tensor is always `(C, H, W)`, as in torchvision.
+        With four dimensions it is a volume with a channel.
 
         Raises:
             DataError: It is no image, or PIL's mode is one that cannot be drawn (a palette, one bit).
@@ -132,13 +132,15 @@ class RawForm:
             from torchvision import tv_tensors
 
             kind = "tv_image" if isinstance(image, tv_tensors.Image) else "tensor"
-        dtype = np.dtype(str(image.dtype).removeprefix("torch.")) if kind != "array" else image.dtype
+        dtype = str(image.dtype).removeprefix("torch.")
         return cls._build(kind, _layout(tuple(image.shape), kind), dtype, tuple(image.shape), None)
 
     @classmethod
     def _build(cls, kind: Kind, layout: Layout, dtype: Any, full: tuple[int, ...], mode: str | None) -> "RawForm":
-        if np.dtype(dtype).kind not in "uif":
-            raise DataError(f"expected images of an integer or float type, found {dtype}; convert them first")
+        if str(dtype) == "bfloat16" or np.dtype(dtype).kind not in "uif":  # numpy has no bfloat16
+            raise DataError(
+                f"expected images of an integer or float type, found {dtype}; convert them in the dataset's loader"
+            )
         shape = {"no_channel": full, "channels_first": full[1:], "channels_last": full[:-1]}[layout]
         channels = {"no_channel": 1, "channels_first": full[0], "channels_last": full[-1]}[layout]
         return cls(kind=kind, layout=layout, dtype=str(np.dtype(dtype)), channels=channels, shape=shape, mode=mode)
@@ -159,7 +161,7 @@ class RawForm:
         elif self.layout == "channels_last":
             array = np.moveaxis(array, 0, -1)
         if self.kind == "array":
-            return np.array(array)
+            return np.array(array, order="C")
         if self.kind == "pil":
             return Image.fromarray(np.ascontiguousarray(array))
         tensor = torch.from_numpy(np.array(array))
@@ -260,6 +262,11 @@ class ImageSpec:
             return values
         if self.fit == "resize":
             return resize(values, self.grid).clamp(-1, 1)
+        if tuple(values.shape[2:]) != self.raw_shape:
+            raise DataError(
+                f"expected images of {_by(self.raw_shape)} as in the training data, found "
+                f"{_by(tuple(values.shape[2:]))}; resize them, or fit with image_size= to take any size"
+            )
         padding: list[int] = []
         for side, target in reversed(list(zip(values.shape[2:], self.grid, strict=True))):
             padding += [(target - side) // 2, target - side - (target - side) // 2]

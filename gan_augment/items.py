@@ -114,7 +114,7 @@ def label_value(label: Any) -> int | str:
         label = array.reshape(-1)[0]
     if isinstance(label, str | np.str_):
         return str(label)
-    if isinstance(label, bool | int | float | np.generic) and float(label) == int(label) and int(label) >= 0:
+    if isinstance(label, bool | int | float | np.number | np.bool_) and 0 <= label < np.inf and label == int(label):
         return int(label)
     raise DataError(
         f"expected labels that are whole numbers from 0 or strings, found {label!r}; give targets= with one class "
@@ -130,11 +130,12 @@ def same(a: Any, b: Any) -> bool:
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, tuple | list):
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
-    if isinstance(a, Tensor):
-        a, b = a.detach().cpu().numpy(), b.detach().cpu().numpy()
     if isinstance(a, Image.Image):
         return bool(a.mode == b.mode and a.size == b.size and a.tobytes() == b.tobytes())
-    if isinstance(a, np.ndarray):
-        nan = a.dtype.kind in "fc"
-        return a.dtype == b.dtype and a.shape == b.shape and bool(np.array_equal(a, b, equal_nan=nan))
-    return bool(a == b)
+    if isinstance(a, Tensor | np.ndarray):
+        return bool(a.dtype == b.dtype and a.shape == b.shape and _equal(a, b).all())
+    return bool(_equal(a, b))
+
+
+def _equal(a: Any, b: Any) -> Any:
+    return (a == b) | ((a != a) & (b != b))  # noqa: PLR0124  # NaN is what differs from itself

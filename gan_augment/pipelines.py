@@ -19,7 +19,17 @@ from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
 from gan_augment.items import ItemStructure, same
 
-__all__ = ["Pipeline", "has_transforms", "layers", "preserved_rng", "prove", "stripped"]
+__all__ = [
+    "Pipeline",
+    "has_transforms",
+    "inner_datasets",
+    "innermost",
+    "layers",
+    "preserved_rng",
+    "prove",
+    "stripped",
+    "twin",
+]
 
 _NAMES = ("transform", "target_transform", "transforms")
 _WAYS = ("separate", "joint", "item")
@@ -43,7 +53,7 @@ def preserved_rng(seed: int | None = None) -> Iterator[None]:
         if seed is not None:
             random.seed(seed)
             np.random.seed(seed)
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed CUDA too, for good
         yield
     finally:
         random.setstate(states[0])
@@ -55,19 +65,35 @@ def _own(dataset: Any) -> dict[str, Any]:
     return vars(dataset) if hasattr(dataset, "__dict__") else {}
 
 
+def _is_dataset(value: Any) -> bool:
+    """Tells whether an attribute holds a dataset: torch's, or any indexable that has a place for transforms."""
+    indexable = hasattr(value, "__getitem__") and hasattr(value, "__len__")
+    return isinstance(value, Dataset) or (indexable and bool(_own(value).keys() & {"transform", "target_transform"}))
+
+
+def inner_datasets(dataset: Any) -> list[Any]:
+    """Returns the datasets that a wrapper holds in attributes of its own."""
+    return [value for value in _own(dataset).values() if _is_dataset(value)]
+
+
 def _replaced(dataset: Any, replace: Callable[[Any], Any]) -> Any:
-    """Returns a shallow copy of `dataset` and the datasets within it, each transform replaced."""
+    """Returns a shallow copy of `dataset` and the datasets within it, each transform replaced.
+
+    Its lists and dicts are copied too: a cache that reading fills stays the user's.
+    """
     if not _own(dataset):
         return dataset
-    twin = copy.copy(dataset)
+    new = copy.copy(dataset)
     for name, value in _own(dataset).items():
         if name in _NAMES and value is not None:
-            twin.__dict__[name] = replace(value)
-        elif isinstance(value, Dataset):
-            twin.__dict__[name] = _replaced(value, replace)
-        elif isinstance(value, list | tuple) and value and all(isinstance(child, Dataset) for child in value):
-            twin.__dict__[name] = type(value)([_replaced(child, replace) for child in value])
-    return twin
+            new.__dict__[name] = replace(value)
+        elif _is_dataset(value):
+            new.__dict__[name] = _replaced(value, replace)
+        elif type(value) in (list, tuple) and value and all(map(_is_dataset, value)):
+            new.__dict__[name] = type(value)([_replaced(child, replace) for child in value])
+        elif isinstance(value, list | dict):
+            new.__dict__[name] = copy.copy(value)
+    return new
 
 
 def stripped(dataset: Any) -> Any:
@@ -75,11 +101,26 @@ def stripped(dataset: Any) -> Any:
     return _replaced(dataset, lambda _: Identity())
 
 
-def layers(dataset: Any, index: int) -> list[Any]:
-    """Returns the datasets that item `index` comes through, outermost first."""
-    through = []
+def _copied(transform: Any) -> Any:
+    try:
+        return copy.deepcopy(transform)
+    except Exception:  # a transform that cannot be copied is used as it is
+        return transform
+
+
+def twin(dataset: Any) -> Any:
+    """Returns a shallow copy of `dataset` with copies of its transforms: reading it moves no state of the user's."""
+    return _replaced(dataset, _copied)
+
+
+def _walk(dataset: Any, index: int) -> Iterator[tuple[Any, int | None]]:
+    """Gives each dataset that item `index` comes through, outermost first, and the item's index there.
+
+    The index is None from a wrapper on that has another length than what it holds.
+    """
+    known = True
     while True:
-        through.append(dataset)
+        yield dataset, index if known else None
         if isinstance(dataset, ConcatDataset):
             part = bisect_right(dataset.cumulative_sizes, index)
             index -= dataset.cumulative_sizes[part - 1] if part else 0
@@ -88,10 +129,21 @@ def layers(dataset: Any, index: int) -> list[Any]:
             index = int(dataset.indices[index])
             dataset = dataset.dataset
         else:
-            inner = [value for value in _own(dataset).values() if isinstance(value, Dataset)]
-            if len(inner) != 1:
-                return through
+            inner = inner_datasets(dataset)
+            if len(inner) != 1 or isinstance(dataset, TensorDataset):
+                return
+            known = known and len(inner[0]) == len(dataset)
             dataset = inner[0]
+
+
+def layers(dataset: Any, index: int) -> list[Any]:
+    """Returns the datasets that item `index` comes through, outermost first."""
+    return [layer for layer, _ in _walk(dataset, index)]
+
+
+def innermost(dataset: Any, index: int) -> tuple[Any, int | None]:
+    """Returns the dataset that item `index` is read from, and its index there; None where that is not known."""
+    return list(_walk(dataset, index))[-1]
 
 
 def has_transforms(dataset: Any) -> bool:
@@ -148,13 +200,6 @@ def _possible_ways(layer: Any) -> list[str]:
     return ways + (["item"] if own.get("transform") is not None else [])
 
 
-def _copied(transform: Any) -> Any:
-    try:
-        return copy.deepcopy(transform)
-    except Exception:  # a transform that cannot be copied is used as it is
-        return transform
-
-
 def prove(base: Any, index: int) -> Pipeline | None:
     """Finds how the base's transforms are called, and proves it on item `index`.
 
@@ -166,14 +211,18 @@ def prove(base: Any, index: int) -> Pipeline | None:
     """
     through = layers(base, index)
     with preserved_rng(seed=0):
-        wanted = _replaced(base, _copied)[index]
-    raw = stripped(base)[index]
+        wanted = twin(base)[index]
+    try:
+        with preserved_rng(seed=0):
+            raw = stripped(base)[index]
+    except Exception:  # the base goes on with what its transform gives, and cannot with a raw image
+        return None
     try:
         structure = ItemStructure.of(raw)
     except ValueError:
         structure = ItemStructure("image")
     for ways in itertools.product(*map(_possible_ways, through)):
-        copies = [_replaced(layer, _copied) for layer in through]
+        copies = [twin(layer) for layer in through]
         with preserved_rng(seed=0):
             try:
                 found = Pipeline(copies, ways)(raw, structure)

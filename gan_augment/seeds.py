@@ -47,7 +47,9 @@ def row_seeds(seed: int, label: int, count: int, start: int = 0) -> npt.NDArray[
     """Returns the 63-bit seeds of candidates `start` to `start + count` of class `label`, shape `(count,)`."""
     ordinal = np.arange(start, start + count, dtype=np.uint64)
     zero = np.zeros_like(ordinal)
-    words = philox((ordinal & _MASK, ordinal >> 32, zero + label, zero), (zero + (seed & _MASK), zero + (seed >> 32)))
+    words = philox(
+        (ordinal & _MASK, ordinal >> 32, zero + label, zero), (zero + (seed & _MASK), zero + ((seed >> 32) & _MASK))
+    )
     seeds: npt.NDArray[np.uint64] = ((words[0] << 32) | words[1]) >> (64 - _SEED_BITS)
     return seeds.astype(np.int64)
 
@@ -56,7 +58,9 @@ def _words(seeds: npt.ArrayLike, count: int, stream: int) -> npt.NDArray[np.uint
     key = np.atleast_1d(np.asarray(seeds)).astype(np.uint64)[:, None]
     block = np.arange(-(-count // 4), dtype=np.uint64)[None, :]
     zero = np.zeros_like(key + block)
-    words = philox((zero + block, zero + stream, zero, zero), (key & _MASK, key >> 32))
+    words = philox(
+        (zero + block, zero + (stream & _MASK), zero + ((stream >> 32) & _MASK), zero), (key & _MASK, key >> 32)
+    )
     return np.stack(words, axis=-1).reshape(len(key), -1)
 
 
@@ -81,5 +85,5 @@ def slot_uniforms(seed: int, epoch: int, index: int) -> tuple[float, float, floa
 
     Runs on Python integers: a few microseconds, where an array of one element would cost ten times that.
     """
-    w = philox((index & _MASK, index >> 32, epoch & _MASK, 1), (seed & _MASK, seed >> 32))
+    w = philox((index & _MASK, index >> 32, epoch & _MASK, 1), (seed & _MASK, (seed >> 32) & _MASK))
     return (w[0] + 0.5) * 2.0**-32, (w[1] + 0.5) * 2.0**-32, (w[2] + 0.5) * 2.0**-32

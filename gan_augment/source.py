@@ -19,12 +19,13 @@ from gan_augment.errors import DataError
 from gan_augment.fingerprint import hash_array, hash_groups
 from gan_augment.images import ImageSpec, RawForm, network_grid
 from gan_augment.items import ItemStructure, label_value, same
-from gan_augment.pipelines import Pipeline, has_transforms, layers, preserved_rng, prove, stripped
+from gan_augment.pipelines import Pipeline, has_transforms, innermost, layers, preserved_rng, prove, stripped, twin
 from gan_augment.targets import class_names, find_targets
 
 __all__ = ["RawView"]
 
 _KEEP_BYTES = 2**30
+_PROBED_ITEMS = 32
 
 
 class RawView:
@@ -72,11 +73,12 @@ class RawView:
         self.progress = progress
         self._stripped: Any = base
         self._pipelines: dict[tuple[int, ...], Pipeline | None] = {}
-        self._take_apart()
-        first = self._raw_item(0)
-        self.structure = ItemStructure.of(first)
-        self.form = RawForm.of(self.structure.split(first)[0])
-        self._set_targets(targets)
+        with preserved_rng():  # a dataset may draw random numbers where it is read
+            self._take_apart()
+            first = self._raw_item(0)
+            self.structure = ItemStructure.of(first)
+            self.form = RawForm.of(self.structure.split(first)[0])
+            self._set_targets(targets)
         self.groups = None if groups is None else self._column(groups, "groups")
         self._examples: dict[int, tuple[Any, Pipeline | None]] = {}
         self._scan: tuple[RawForm, npt.NDArray[np.int64], tuple[float, ...], tuple[float, ...]] | None = None
@@ -105,7 +107,7 @@ class RawView:
             return None
         path = self._path(index)
         if path not in self._pipelines:
-            self._pipelines[path] = prove(self.base, index)
+            self._pipelines[path] = self._read(lambda: prove(self.base, index), index)
         if self._pipelines[path] is None:
             raise DataError(
                 f"expected the transforms of item {index} to be callable as those of item 0 are, found others that "
@@ -125,13 +127,14 @@ class RawView:
             ) from error
 
     def _file(self, index: int) -> str:
-        innermost = layers(self.base, index)[-1]
-        samples = getattr(innermost, "samples", None)
-        if innermost is self.base and isinstance(samples, list) and len(samples) == len(self.base):
-            return f" ({samples[index][0]})"
+        dataset, inner = innermost(self.base, index)
+        samples = getattr(dataset, "samples", None)
+        if inner is not None and isinstance(samples, list) and len(samples) == len(dataset):
+            return f" ({samples[inner][0]})"
         return ""
 
     def _raw_item(self, index: int) -> Any:
+        self._pipeline(index)  # proves that this part of the base can be taken apart
         return self._read(lambda: self._stripped[index], index)
 
     # -- labels ---------------------------------------------------------------------------------------------------
@@ -149,7 +152,15 @@ class RawView:
         if given is not None:
             values = [label_value(value) for value in self._column(given, "targets")]
         else:
-            values = find_targets(self.base, self.structure, progress=self.progress)
+            copy = twin(self.base)
+            values, contradicted = find_targets(
+                self.base,
+                self.structure,
+                read=lambda index: self._read(lambda: copy[index], index),
+                progress=self.progress,
+            )
+            if contradicted and names is not None and len(set(values)) != len(names):
+                names = None  # the items' labels are not those that the names are for
         numbers = [value for value in values if isinstance(value, int)]
         indexed = names is not None and len(numbers) == len(values)
         if names is not None and indexed and max(numbers) >= len(names):
@@ -220,15 +231,17 @@ class RawView:
     # -- the whole set: form, range, hashes, images ---------------------------------------------------------------
 
     def _refuse_random(self) -> None:
-        index = len(self) - 1
-        with preserved_rng():
-            once, twice = self._raw_item(index), self._raw_item(index)
-        if not same(once, twice):
-            raise DataError(
-                "expected the same raw image each time an item is read, found two different ones: this dataset "
-                "augments inside __getitem__ where it cannot be taken apart. Put the augmentation into an attribute "
-                "named transform, or fit on a dataset without it"
-            )
+        """Reads some items twice: even a flip of probability 0.1 shows in one of 32 items (to 1 in 800)."""
+        with preserved_rng(seed=0):
+            probed = np.unique(np.linspace(0, len(self) - 1, _PROBED_ITEMS).astype(int)).tolist()
+            for index in probed:
+                if same(self._raw_item(index), self._raw_item(index)):
+                    continue
+                raise DataError(
+                    f"expected the same raw image each time an item is read, found two different ones of item {index}: "
+                    "this dataset augments inside __getitem__ where it cannot be taken apart. Put the augmentation "
+                    "into an attribute named transform, or fit on a dataset without it"
+                )
 
     def _scanned(self) -> tuple[RawForm, npt.NDArray[np.int64], tuple[float, ...], tuple[float, ...]]:
         if self._scan is not None:
@@ -238,7 +251,8 @@ class RawView:
         hashes = np.empty(len(self), dtype=np.int64)
         low, high = np.full(form.channels, np.inf), np.full(form.channels, -np.inf)
         for i in tqdm(range(len(self)), desc="reading images", disable=None if self.progress else True, leave=False):
-            array = self._checked_array(i, form)
+            with preserved_rng():
+                array = self._checked_array(i, form)
             form = form if form.shape == array.shape[1:] else replace(form, shape=None)
             hashes[i] = hash_array(array)
             flat = array.reshape(form.channels, -1)
@@ -255,7 +269,10 @@ class RawView:
     def _checked_array(self, index: int, form: RawForm) -> npt.NDArray[Any]:
         image = self.raw(index)
         found = RawForm.of(image)
-        if different := form.differences(found, ("kind", "layout", "dtype", "channels", "mode")):
+        different = form.differences(found, ("kind", "layout", "dtype", "channels", "mode"))
+        if found.ndim != self.form.ndim:
+            different = different or f"spatial dimensions {self.form.ndim - 1} against {found.ndim - 1}"
+        if different:
             raise DataError(
                 f"expected images of one form, found that item {index}{self._file(index)} differs from item 0 "
                 f"({different}); convert them to one form in the dataset's loader"
@@ -305,7 +322,8 @@ class RawView:
                 )
             return ImageSpec(form=form, grid=network_grid(form.shape), low=low, high=high, fit="pad")
         ndim = self.form.ndim - 1
-        shape = (image_size,) * ndim if isinstance(image_size, int) else tuple(int(side) for side in image_size)
+        sides = [int(side) for side in np.atleast_1d(image_size)]
+        shape = tuple(sides * ndim if np.ndim(image_size) == 0 else sides)
         if len(shape) != ndim:
             raise DataError(f"expected image_size= of {ndim} numbers, found {shape}")
         return ImageSpec(form=form, grid=network_grid(shape), low=low, high=high, fit="resize")

@@ -41,7 +41,7 @@ def train_classifier(
     batches: Iterator[tuple[Tensor, Tensor]],
     *,
     steps: int,
-    learning_rate: float = 2e-3,
+    learning_rate: float = 5e-3,
     weight_decay: float = 1e-3,
     augmentation: Augmentation | None = None,
     loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,

@@ -21,7 +21,7 @@ from gan_augment.artifacts import (
 )
 from gan_augment.augmentation import Augmentation
 from gan_augment.balance import check_classes
-from gan_augment.errors import ArtifactError, SynthesizerError
+from gan_augment.errors import ArtifactError, ConfigError, SynthesizerError
 from gan_augment.fingerprint import hash_tensors
 from gan_augment.images import ImageSpec, resize
 from gan_augment.networks import Classifier, NetworkSpec
@@ -36,6 +36,7 @@ _KIND = "gan_augment extractor"
 _VERSION = 1
 _BATCH = 256
 _MASKS_SEED = 1
+_MOST_PASSES = 1000
 
 
 class TrainedExtractor:
@@ -51,6 +52,9 @@ class TrainedExtractor:
         image_spec: How raw images map to what it sees; None where unknown.
         passes: Number of dropout masks.
         fitted_on: Hashes of the raw images it was trained on.
+
+    Raises:
+        ConfigError: Names, image_spec, passes or dropout do not fit.
     """
 
     def __init__(
@@ -63,6 +67,17 @@ class TrainedExtractor:
         passes: int = 20,
         fitted_on: npt.NDArray[np.int64] | None = None,
     ) -> None:
+        if len(classes) != spec.num_classes:
+            raise ConfigError(f"expected {spec.num_classes} class names for this judge, found {len(classes)}")
+        if image_spec is not None and (image_spec.channels, image_spec.grid) != (spec.channels, spec.grid):
+            raise ConfigError(
+                f"expected image_spec= of {spec.channels} channels and grid {spec.grid}, found {image_spec.channels} "
+                f"and {image_spec.grid}"
+            )
+        if not 1 <= passes <= _MOST_PASSES:
+            raise ConfigError(f"expected passes from 1 to {_MOST_PASSES}, found {passes}")
+        if not 0 <= network.dropout < 1:
+            raise ConfigError(f"expected dropout from 0 to below 1, found {network.dropout}")
         self.network = network.eval().requires_grad_(False)
         self.spec = spec
         self.classes = list(classes)
@@ -81,7 +96,7 @@ class TrainedExtractor:
         *,
         image_size: int | Sequence[int] | None = None,
         steps: int = 600,
-        width: int = 128,
+        width: int | None = None,
         batch_size: int = 64,
         augmentation: Augmentation | None = None,
         targets: npt.ArrayLike | None = None,
@@ -95,7 +110,7 @@ class TrainedExtractor:
             dataset: The training split, or a RawView of it.
             image_size: As in `fit`.
             steps: Optimiser steps.
-            width: Length of the features.
+            width: Length of the features; None for the network's default.
             batch_size: Images a step.
             augmentation: None for the default (shifts, small turns, scale; no flips, no colour).
             targets: One class for each item, where the dataset does not say.
@@ -198,14 +213,22 @@ class TrainedExtractor:
         tensors = read_tensors(folder / "weights.safetensors")
         try:
             spec = NetworkSpec.from_json(about["spec"])
-            network = Classifier(spec, int(about["width"]), float(about["dropout"]))
+            with torch.device("meta"):  # no memory is taken before the shapes are known to be those of the file
+                network = Classifier(spec, int(about["width"]), float(about["dropout"]))
             image_spec = None if about["image_spec"] is None else ImageSpec.from_json(about["image_spec"])
             classes, passes = [str(name) for name in about["classes"]], int(about["passes"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
             raise ArtifactError(
                 f"expected a whole extractor.json in {folder}, found {error!r}; it is damaged"
             ) from None
         fitted_on = tensors.pop("fitted_on", torch.empty(0, dtype=torch.int64)).numpy()
         state = {name.removeprefix("network."): value for name, value in tensors.items()}
-        load_state(network, state, f"the judge in {folder}")
-        return cls(network, spec, classes=classes, image_spec=image_spec, passes=passes, fitted_on=fitted_on)
+        load_state(network, {name: value.to("meta") for name, value in state.items()}, f"the judge in {folder}")
+        own = network.state_dict()
+        network.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()}, assign=True)
+        try:
+            return cls(network, spec, classes=classes, image_spec=image_spec, passes=passes, fitted_on=fitted_on)
+        except ConfigError as error:
+            raise ArtifactError(
+                f"expected a whole extractor.json in {folder}, found that it is damaged: {error}"
+            ) from None

@@ -52,6 +52,11 @@ class NetworkSpec:
         """Spatial shape after all halvings."""
         return tuple(side // 2**self.levels for side in self.grid)
 
+    @property
+    def default_width(self) -> int:
+        """Channels at the bottom where nothing else is said: 32 doubled with each halving, 128 at most."""
+        return min(128, 32 << self.levels)
+
     def widths(self, most: int, least: int = 32) -> list[int]:
         """Returns the channels of each level, image side first: `most` at the bottom, halved outwards."""
         return [max(least, most >> (self.levels - 1 - level)) for level in range(self.levels)]

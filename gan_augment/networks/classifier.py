@@ -13,12 +13,13 @@ class Classifier(nn.Module):
 
     Args:
         spec: What to build for.
-        width: Channels at the bottom, the length of the features.
+        width: Channels at the bottom, the length of the features; None for the spec's default.
         dropout: Share of the features dropped while training.
     """
 
-    def __init__(self, spec: NetworkSpec, width: int = 128, dropout: float = 0.25) -> None:
+    def __init__(self, spec: NetworkSpec, width: int | None = None, dropout: float = 0.25) -> None:
         super().__init__()
+        width = width or spec.default_width
         widths = [*spec.widths(width), width]
         inputs, stages = spec.channels, []
         for outputs in widths:

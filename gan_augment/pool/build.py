@@ -66,7 +66,7 @@ def build_store(
     folder = None if out is None else Path(out)
     if folder is not None:
         refuse_existing(folder, "pool")
-    if reserve < 1:
+    if not (math.isfinite(reserve) and reserve >= 1):
         raise ConfigError(f"expected reserve= of at least 1 candidate for each needed image, found {reserve}")
     view = like if isinstance(like, RawView) else RawView(like, progress=progress)
     needed = _needed(view, sampling_strategy, counts)
@@ -75,7 +75,7 @@ def build_store(
         synthesizer.bind(view)
     spec = drawn_spec(synthesizer, view, int(mapping[min(needed)]))
     extractor = None if selector is None else selector.extractor
-    drawer = Drawer(synthesizer, mapping, spec, extractor)
+    drawer = Drawer(synthesizer, mapping, spec, extractor, view.classes)
     if selector is not None:
         selector.fit(drawer.real(view))
         selector.calibrate(_calibration(drawer, sorted(needed), derive(seed, "calibration")))
@@ -89,8 +89,8 @@ def build_store(
         "form": vars(replace(spec.form, shape=spec.raw_shape)),
         "dtype": spec.form.dtype,
         "needed": {view.classes[label]: number for label, number in needed.items()},
-        "reserve": reserve,
-        "seed": seed,
+        "reserve": float(reserve),
+        "seed": int(seed),
         "selector": None if selector is None else selector.settings(),
         "fingerprint": _chain(synthesizer, view, selector),
         "versions": versions(),

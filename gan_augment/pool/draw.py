@@ -1,12 +1,13 @@
 """Drawing candidates in the dataset's own raw form, and seeing them as the judge does."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from gan_augment.errors import SynthesizerError
+from gan_augment.errors import ConfigError, SynthesizerError
 from gan_augment.images import ImageSpec
 from gan_augment.source import RawView
 from gan_augment.types import Candidates, Extractor, IntArray, Synthesizer
@@ -56,12 +57,28 @@ class Drawer:
         mapping: For each class of the dataset, the synthesizer's class.
         spec: From `drawn_spec`.
         extractor: The selector's; None where it needs none.
+        classes: The dataset's class names.
+
+    Raises:
+        ConfigError: The extractor was fitted on images of another type, or lacks a class.
     """
 
     def __init__(
-        self, synthesizer: Synthesizer, mapping: IntArray, spec: ImageSpec, extractor: Extractor | None
+        self,
+        synthesizer: Synthesizer,
+        mapping: IntArray,
+        spec: ImageSpec,
+        extractor: Extractor | None,
+        classes: Sequence[str],
     ) -> None:
         self.synthesizer, self.mapping, self.spec, self.extractor = synthesizer, mapping, spec, extractor
+        self._columns = _class_columns(getattr(extractor, "classes", None), classes)
+        judged = getattr(extractor, "image_spec", None)
+        if judged is not None and (different := judged.form.differences(spec.form, ("dtype", "channels"))):
+            raise ConfigError(
+                f"expected a judge fitted on images of the dataset's own type, found another: {different}; fit one on "
+                "this dataset"
+            )
 
     def draw(self, labels: IntArray, seeds: IntArray) -> tuple[npt.NDArray[Any], IntArray]:
         """Returns raw arrays `(n, C, *raw_shape)` and parents `(n,)` (-1: none), drawn in padded chunks."""
@@ -106,4 +123,18 @@ class Drawer:
             features = images.flatten(1).numpy()
             return Candidates(features, np.resize(labels, len(images)))
         seen = self.extractor.extract(images)
-        return Candidates(seen.features, np.resize(labels, len(images)), seen.probs, seen.entropy)
+        probs = seen.probs if seen.probs is None or self._columns is None else seen.probs[:, self._columns]
+        return Candidates(seen.features, np.resize(labels, len(images)), probs, seen.entropy)
+
+
+def _class_columns(judged: Sequence[str] | None, classes: Sequence[str]) -> IntArray | None:
+    """Returns the order that puts a judge's classes into the dataset's, by name, those of the judge alone last."""
+    if judged is None or list(judged) == list(classes):
+        return None
+    if missing := [name for name in classes if name not in judged]:
+        raise ConfigError(
+            f"expected a judge of the dataset's classes, found that it lacks {', '.join(missing)} (it has "
+            f"{', '.join(judged)}); fit one on this dataset"
+        )
+    names = [*classes, *[name for name in judged if name not in classes]]
+    return np.array([list(judged).index(name) for name in names], np.int64)

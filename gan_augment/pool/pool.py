@@ -10,9 +10,9 @@ from torch import Tensor
 
 from gan_augment.balance import SamplingStrategy
 from gan_augment.errors import ConfigError, DataError
-from gan_augment.images import ImageSpec, RawForm
+from gan_augment.images import RawForm
 from gan_augment.items import label_value
-from gan_augment.pool.store import KIND, VERSION, Columns, Store, read_store
+from gan_augment.pool.store import KIND, VERSION, Columns, Store, read_form, read_store
 from gan_augment.seeds import derive
 from gan_augment.types import IntArray, Selector, Synthesizer
 
@@ -40,13 +40,9 @@ class SyntheticPool:
     def __init__(self, store: Store, rows: IntArray | None = None) -> None:
         self._store = store
         self.rows: IntArray = np.flatnonzero(store.columns.keep) if rows is None else rows
-        about = store.about
-        self.classes: list[str] = list(about["classes"])
-        self.named: bool = bool(about["named"])
-        spec = about["image_spec"]
-        self.image_spec = None if spec is None else ImageSpec.from_json(spec)
-        form = dict(about["form"])
-        self.form = RawForm(**{**form, "shape": tuple(form["shape"])})
+        self.classes: list[str] = list(store.about["classes"])
+        self.named: bool = bool(store.about["named"])
+        self.form, self.image_spec = read_form(store.about)
 
     # -- making one -----------------------------------------------------------------------------------------------
 
@@ -102,20 +98,27 @@ class SyntheticPool:
             classes: Class names that integer labels index; None to match labels to the dataset's own.
 
         Raises:
-            DataError: The lengths differ, or a label is out of range.
+            DataError: The lengths differ, or a label is none of the classes.
         """
         images = np.asarray(images.detach().cpu() if isinstance(images, Tensor) else images)
         values = [label_value(value) for value in np.asarray(labels).tolist()]
         if len(images) != len(values) or not len(images):
             raise DataError(f"expected one label for each image, found {len(images)} images and {len(values)} labels")
         form = RawForm.of(images[0])
-        names = sorted({str(value) for value in values}) if classes is None else list(classes)
         if classes is None:
+            names = sorted({str(value) for value in values})
             index = [names.index(str(value)) for value in values]
         else:
-            index = [names.index(value) if isinstance(value, str) else int(value) for value in values]
-            if max(index) >= len(names):
-                raise DataError(f"expected labels from 0 to {len(names) - 1}, found {max(index)}")
+            names = list(classes)
+            unknown = {
+                value for value in values if (value >= len(names) if isinstance(value, int) else value not in names)
+            }
+            if unknown:
+                raise DataError(
+                    f"expected labels from 0 to {len(names) - 1}, or names among {', '.join(names)}, found "
+                    f"{', '.join(sorted(map(str, unknown)))}"
+                )
+            index = [names.index(value) if isinstance(value, str) else value for value in values]
         count = len(images)
         columns = Columns(
             label=np.array(index, np.int64),
@@ -130,7 +133,7 @@ class SyntheticPool:
             "version": VERSION,
             "rows": count,
             "classes": names,
-            "named": classes is not None,
+            "named": classes is not None or all(isinstance(value, str) for value in values),
             "reasons": [""],
             "form": vars(form),
             "image_spec": None,
@@ -214,17 +217,18 @@ class SyntheticPool:
         """
         rng = np.random.Generator(np.random.Philox(derive(seed, "random-k")))
         if not per_class:
-            if not isinstance(k, int) or k > len(self._store):
-                raise ConfigError(f"expected k of at most {len(self._store)} candidates, found {k}")
+            if isinstance(k, Mapping) or not 0 <= k <= len(self._store):
+                raise ConfigError(f"expected k from 0 to {len(self._store)}, the number of candidates, found {k}")
             return self._view(np.sort(rng.choice(len(self._store), k, replace=False)))
         labels = self._store.columns.label
         wanted = k if isinstance(k, Mapping) else {int(label): k for label in np.unique(labels)}
         rows: list[IntArray] = []
         for label, number in sorted(wanted.items()):
             members = np.flatnonzero(labels == label)
-            if number > len(members):
+            if not 0 <= label < len(self.classes) or not 0 <= number <= len(members):
+                name = self.classes[label] if 0 <= label < len(self.classes) else label
                 raise ConfigError(
-                    f"expected k of at most {len(members)} candidates of class {self.classes[label]}, found {number}"
+                    f"expected k from 0 to {len(members)}, the candidates of class {name}, found {number}"
                 )
             rows.append(np.sort(rng.choice(members, number, replace=False)))
         return self._view(np.concatenate([np.empty(0, np.int64), *rows]))

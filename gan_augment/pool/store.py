@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from gan_augment.artifacts import read_json, read_tensors
 from gan_augment.errors import ArtifactError
+from gan_augment.images import ImageSpec, RawForm
 from gan_augment.types import IntArray
 
-__all__ = ["KIND", "VERSION", "Columns", "Store", "read_store"]
+__all__ = ["KIND", "VERSION", "Columns", "Store", "read_form", "read_store"]
 
 KIND = "gan_augment pool"
 VERSION = 1
@@ -68,9 +71,12 @@ class Store:
         return len(self.columns.label)
 
     def image(self, row: int) -> npt.NDArray[Any]:
-        """Returns one image `(C, *raw_shape)`, a view of the map."""
+        """Returns one image `(C, *raw_shape)`, a read-only view of the map."""
+        if not 0 <= row < len(self):
+            raise IndexError(f"expected a row from 0 to {len(self) - 1} of the pool, found {row}")
         shard, at = divmod(row, self._shard_rows)
         image: npt.NDArray[Any] = self.images[shard][at]
+        image.flags.writeable = False
         return image
 
     def __getstate__(self) -> dict[str, Any]:
@@ -114,15 +120,15 @@ def read_store(folder: str | Path) -> Store:
     about = read_json(folder / "pool.json", KIND, VERSION)
     tensors = read_tensors(folder / "columns.safetensors")
     try:
-        columns = Columns(
-            **{name: tensors[name].numpy() for name in ("label", "seed", "score", "reason", "parent")},
-            keep=tensors["keep"].numpy().astype(bool),
-        )
-        rows = int(about["rows"])
+        columns = Columns(**{name: _column(tensors[name], name) for name in Columns.__annotations__})
+        form, _ = read_form(about)
         images = _map_shards(folder, about)
-        classes, reasons = len(about["classes"]), len(about["reasons"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"expected a whole pool in {folder}, found {error!r} missing; it is damaged") from None
+        rows, classes, reasons, _ = int(about["rows"]), len(about["classes"]), len(about["reasons"]), about["named"]
+    except ArtifactError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ArtifactError(f"expected a whole pool in {folder}, found {error!r}; it is damaged") from None
+    _check_shards(images, form, folder)
     lengths = {len(getattr(columns, name)) for name in Columns.__annotations__} | {sum(map(len, images))}
     if lengths != {rows}:
         raise ArtifactError(f"expected {rows} rows in every file of {folder}, found {sorted(lengths)}; it is damaged")
@@ -130,3 +136,33 @@ def read_store(folder: str | Path) -> Store:
         if rows and not (values.min() >= 0 and values.max() < limit):
             raise ArtifactError(f"expected {name} from 0 to {limit - 1} in {folder}, found others; it is damaged")
     return Store(images, columns, about, folder)
+
+
+def read_form(about: Mapping[str, Any]) -> tuple[RawForm, ImageSpec | None]:
+    """Returns the raw form of a pool's images, and how they map to [-1, 1] (None for a pool of arrays).
+
+    Raises:
+        KeyError, TypeError, ValueError: `about` is not what a pool writes.
+    """
+    form = RawForm(**{**about["form"], "shape": tuple(int(side) for side in about["form"]["shape"])})
+    spec = None if about["image_spec"] is None else ImageSpec.from_json(about["image_spec"])
+    if spec is not None and (spec.channels, spec.raw_shape) != (form.channels, form.shape):
+        raise ValueError(f"image_spec of {spec.channels} channels and {spec.raw_shape} beside images of {form}")
+    return form, spec
+
+
+def _column(tensor: Tensor, name: str) -> npt.NDArray[Any]:
+    wanted = {"score": torch.float32, "keep": torch.bool}.get(name, torch.int64)
+    if tensor.ndim != 1 or tensor.dtype != wanted:
+        raise ValueError(f"column {name} of {tensor.dtype} and shape {tuple(tensor.shape)}")
+    return tensor.numpy()
+
+
+def _check_shards(images: Sequence[npt.NDArray[Any]], form: RawForm, folder: Path) -> None:
+    """Rows are found by division: every shard but the last has as many as the first."""
+    sizes = [len(shard) for shard in images]
+    if min(sizes, default=1) < 1 or any(size != sizes[0] for size in sizes[:-1]) or (sizes and sizes[-1] > sizes[0]):
+        raise ArtifactError(f"expected shards of equal length in {folder}, found {sizes} rows; the pool is damaged")
+    found = {(str(shard.dtype), shard.shape[1:]) for shard in images}
+    if found - {(form.dtype, (form.channels, *(form.shape or ())))}:
+        raise ArtifactError(f"expected images of {form} in {folder}, found {found}; the pool is damaged")

@@ -27,13 +27,16 @@ class ShardWriter:
         rows: Rows of the whole pool.
         shape: `(C, *raw_shape)` of an image.
         dtype: numpy's name of the raw dtype.
+        shard_rows: Rows of a file, the last one aside.
 
     Attributes:
         shards: Name and shape of each shard begun.
     """
 
-    def __init__(self, folder: Path, rows: int, shape: tuple[int, ...], dtype: str) -> None:
-        self.folder, self.shape, self.dtype = folder, shape, np.dtype(dtype)
+    def __init__(
+        self, folder: Path, rows: int, shape: tuple[int, ...], dtype: str, shard_rows: int = _SHARD_ROWS
+    ) -> None:
+        self.folder, self.shape, self.dtype, self.shard_rows = folder, shape, np.dtype(dtype), shard_rows
         self.shards: list[dict[str, Any]] = []
         self._left, self._room = rows, 0
         self._file: io.BufferedWriter | None = None
@@ -51,7 +54,7 @@ class ShardWriter:
                 self.close()
 
     def _open(self) -> None:
-        self._room = min(self._left, _SHARD_ROWS)
+        self._room = min(self._left, self.shard_rows)
         self._left -= self._room
         name = f"images-{len(self.shards):05d}.npy"
         self.shards.append({"name": name, "shape": [self._room, *self.shape]})

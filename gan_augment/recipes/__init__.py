@@ -5,7 +5,18 @@ from gan_augment.recipes.base import Need, Phase, Recipe, Tools, Update
 from gan_augment.recipes.dagan import DAGAN
 from gan_augment.recipes.sngan import SNGAN
 
-__all__ = ["AUTO", "DAGAN", "RECIPES", "SNGAN", "Need", "Phase", "Recipe", "Tools", "Update", "get_recipe"]
+__all__ = [
+    "AUTO",
+    "DAGAN",
+    "RECIPES",
+    "SNGAN",
+    "Need",
+    "Phase",
+    "Recipe",
+    "Tools",
+    "Update",
+    "get_recipe",
+]
 
 RECIPES: dict[str, type[Recipe]] = {"dagan": DAGAN, "sngan": SNGAN}
 

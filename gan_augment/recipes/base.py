@@ -14,8 +14,6 @@ from gan_augment.networks import NetworkSpec
 
 __all__ = ["Batch", "Loss", "Need", "Networks", "Phase", "Recipe", "Tools", "Update"]
 
-_MOST_WIDTH = 128
-
 Networks = Mapping[str, nn.Module]
 Batch = Mapping[str, Tensor]
 
@@ -67,8 +65,8 @@ class Update:
     name: str
     parameters: tuple[str, ...]
     loss: Loss
+    learning_rate: float
     every: int = 1
-    learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.0, 0.99)
 
 
@@ -97,6 +95,7 @@ class Recipe(ABC):
         latent_dim: Length of the latents.
         width: Channels at the bottom of the networks; None for 32 doubled with each halving, 128 at most.
         label_power: Classes are drawn in proportion to n_c to this power: 1 as in the data, 0 all alike.
+        learning_rate: Of the generator; a discriminator's is twice that.
         ema: Decay a step of the moving average of the generator's weights.
         augmentation: Applied to all that the discriminator sees, real and generated alike.
     """
@@ -112,6 +111,7 @@ class Recipe(ABC):
     latent_dim: int = 64
     width: int | None = None
     label_power: float = 0.5
+    learning_rate: float = 2e-4
     ema: float = 0.995
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -121,13 +121,15 @@ class Recipe(ABC):
                 raise ConfigError(f"expected {name} of at least 1, found {getattr(self, name)}")
         if self.width is not None and (self.width < 32 or self.width % 8):
             raise ConfigError(f"expected width of at least 32 and a multiple of 8, found {self.width}")
+        if self.learning_rate <= 0:
+            raise ConfigError(f"expected a learning_rate above 0, found {self.learning_rate}")
         for name in ("label_power", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"expected {name} from 0 to 1, found {getattr(self, name)}")
 
     def width_for(self, spec: NetworkSpec) -> int:
         """Returns the channels at the bottom of the networks for a grid."""
-        return self.width or min(_MOST_WIDTH, 32 << spec.levels)
+        return self.width or spec.default_width
 
     @abstractmethod
     def networks(self, spec: NetworkSpec) -> dict[str, nn.Module]:
@@ -147,6 +149,17 @@ class Recipe(ABC):
             latents: `(N, latent_dim)`.
             conditions: A tensor for each name in `conditions`.
         """
+
+    def _alternating(self, discriminator: Loss, generator: Loss) -> tuple[Update, ...]:
+        """Returns the updates of a GAN with one discriminator and one generator.
+
+        Two time scales after Heusel et al. 2017 (TTUR): the discriminator's rate is twice the generator's.
+        """
+        rate = self.learning_rate
+        return (
+            Update(name="d", parameters=("discriminator",), loss=discriminator, learning_rate=2 * rate),
+            Update(name="g", parameters=("generator",), loss=generator, learning_rate=rate),
+        )
 
     def phases(self) -> tuple[Phase, ...]:
         """Returns the phases of the training: one, unless a recipe says otherwise."""

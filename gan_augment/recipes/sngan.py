@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from gan_augment.losses import hinge_discriminator, hinge_generator
+from gan_augment.losses import hinge_discriminator, hinge_generator, mode_seeking
 from gan_augment.networks import ClassGenerator, NetworkSpec, ProjectionDiscriminator
 from gan_augment.recipes.base import Batch, Need, Networks, Recipe, Tools, Update
 
@@ -19,11 +19,18 @@ __all__ = ["SNGAN"]
 
 @dataclass(frozen=True, kw_only=True)
 class SNGAN(Recipe):
-    """Class-conditional GAN: G(z, y) against D(x, y)."""
+    """Class-conditional GAN: G(z, y) against D(x, y).
+
+    Attributes:
+        diversity: Weight of a mode-seeking term (not in the papers): without it the samples of a class come out all
+            alike on sets of a few hundred images.
+    """
 
     name: ClassVar[str] = "sngan"
     paper: ClassVar[str] = "Miyato and Koyama 2018, arXiv 1802.05637"
     need: ClassVar[Need] = Need("single", ("real",))
+
+    diversity: float = 0.002
 
     def networks(self, spec: NetworkSpec) -> dict[str, nn.Module]:
         """Returns a generator and a discriminator."""
@@ -34,27 +41,30 @@ class SNGAN(Recipe):
 
     def updates(self) -> tuple[Update, ...]:
         """Returns one discriminator step and one generator step."""
-        return (
-            Update(name="d", parameters=("discriminator",), loss=self._discriminator, learning_rate=4e-4),
-            Update(name="g", parameters=("generator",), loss=self._generator),
-        )
+        return self._alternating(self._discriminator, self._generator)
 
-    def _fake(self, networks: Networks, labels: Tensor) -> Tensor:
-        fake: Tensor = networks["generator"](torch.randn(len(labels), self.latent_dim, device=labels.device), labels)
-        return fake
+    def _latents(self, labels: Tensor) -> Tensor:
+        return torch.randn(len(labels), self.latent_dim, device=labels.device)
 
     def _discriminator(self, networks: Networks, batch: Batch, tools: Tools) -> dict[str, Tensor]:
         labels = batch["labels"]
         with torch.no_grad():
-            fake = self._fake(networks, labels)
+            fake = networks["generator"](self._latents(labels), labels)
         both = tools.augment(torch.cat([batch["real"], fake]))
         real_logits, fake_logits = networks["discriminator"](both, torch.cat([labels, labels])).chunk(2)
         return {"hinge": hinge_discriminator(real_logits, fake_logits)}
 
     def _generator(self, networks: Networks, batch: Batch, tools: Tools) -> dict[str, Tensor]:
         labels = batch["labels"]
-        fake = tools.augment(self._fake(networks, labels))
-        return {"hinge": hinge_generator(networks["discriminator"](fake, labels))}
+        latents = self._latents(labels)
+        fake = networks["generator"](latents, labels)
+        terms = {"hinge": hinge_generator(networks["discriminator"](tools.augment(fake), labels))}
+        if self.diversity:
+            some = slice(0, max(1, len(labels) // 4))  # a quarter of the batch: the term is weak and costs a forward
+            others = self._latents(labels[some])
+            other = networks["generator"](others, labels[some])
+            terms["diversity"] = self.diversity * mode_seeking(fake[some], other, latents[some], others)
+        return terms
 
     def draw(self, networks: Networks, labels: Tensor, latents: Tensor, conditions: Batch) -> Tensor:
         """Returns G(z, y)."""

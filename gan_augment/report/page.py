@@ -51,6 +51,7 @@ def write_report(
         subtitle=subtitle,
         comparison=comparison,
         metrics=metrics,
+        selector=_cell(comparison.selected_minus_random[metrics[0]], sign=True),
         rows=_rows(comparison, metrics),
         plot=arms_plot(comparison, metrics[0]),
         recipe=recipe,

@@ -12,7 +12,7 @@ def comparison_table(result: Mapping[str, Any]) -> str:
     """Returns an arm a row, in percent with 95% intervals, and the sentence, from what `result.json` holds."""
     best = result["best_without_synthetic"]
     reference = result["arms"][best][_METRICS[0]]["values"]
-    heads = ["arm", *[metric.replace("_", " ") for metric in _METRICS], f"against {best}"]
+    heads = ["arm", *[metric.replace("_", " ").replace("f1", "F1") for metric in _METRICS], f"against {best}"]
     rows = [heads]
     for name, arm in result["arms"].items():
         cells = [_cell(arm[metric], "{:.1f}") for metric in _METRICS]

@@ -36,8 +36,8 @@ class CentroidSelector:
         if not 0 < keep_share <= 1:
             raise ConfigError(f"expected keep_share in (0, 1], found {keep_share}")
         self.extractor = extractor
-        self.keep_share = keep_share
-        self.agreement = agreement
+        self.keep_share = float(keep_share)
+        self.agreement = bool(agreement)
         self.centroids_: FloatArray | None = None
         self.known_: npt.NDArray[np.bool_] | None = None
         self.thresholds_: FloatArray | None = None
@@ -67,7 +67,13 @@ class CentroidSelector:
         """Freezes each class's largest distance so that `keep_share` of the confirmed rows of `drawn` pass.
 
         A class without confirmed rows gets no threshold, and none of it is kept.
+
+        Raises:
+            ConfigError: `fit` has not been called.
+            DataError: A feature is NaN or infinite.
         """
+        if not np.isfinite(drawn.features).all():
+            raise DataError("expected finite features of drawn images, found NaN or infinity; look at the synthesizer")
         distances, confirmed = self._measure(drawn)
         assert self.centroids_ is not None
         thresholds = np.full(len(self.centroids_), -np.inf, np.float32)

@@ -17,9 +17,9 @@ def checked_request(
     """Returns labels and seeds as int64 `(N,)`.
 
     Raises:
-        SynthesizerError: They differ in length, a seed is negative, or there is no such class.
+        SynthesizerError: They differ in length, are no whole numbers, a seed is negative, or there is no such class.
     """
-    labels, seeds = as_labels(labels), as_labels(seeds)
+    labels, seeds = _whole(labels, "labels"), _whole(seeds, "seeds")
     if len(labels) != len(seeds):
         raise SynthesizerError(f"expected one seed for each label, found {len(labels)} labels and {len(seeds)} seeds")
     if (seeds < 0).any():
@@ -32,6 +32,13 @@ def checked_request(
             "this synthesizer has no such class"
         )
     return labels, seeds
+
+
+def _whole(values: npt.ArrayLike, name: str) -> IntArray:
+    given = np.asarray(values)
+    if given.size and given.dtype.kind not in "uib":
+        raise SynthesizerError(f"expected {name} that are whole numbers, found {given.dtype} values")
+    return as_labels(values)
 
 
 def match_classes(

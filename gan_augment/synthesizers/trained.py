@@ -87,13 +87,14 @@ class TrainedSynthesizer:
             dataset: A dataset, or a RawView, with classes of the same names.
 
         Raises:
-            SynthesizerError: It lacks a class, or its images have another number of channels.
+            SynthesizerError: Its images have another dtype or number of channels.
         """
         view = dataset if isinstance(dataset, RawView) else RawView(dataset)
-        if view.form.channels != self.spec.channels:
+        assert self.image_spec is not None
+        if different := self.image_spec.form.differences(view.form, ("dtype", "channels")):
             raise SynthesizerError(
-                f"expected parents of {self.spec.channels} channels, found {view.form.channels}; bind a dataset of "
-                "the form that this synthesizer was fitted on"
+                f"expected parents of the form that this synthesizer was fitted on, found another: {different}; bind a "
+                "dataset of that form"
             )
         found = match_classes(self.class_names, view.num_classes, view.classes, needed=())
         self._parent_rows = [np.empty(0, np.int64) if label < 0 else view.of_class(int(label)) for label in found]
@@ -128,6 +129,8 @@ class TrainedSynthesizer:
         self._check_conditions(given, len(labels))
         if self.needs_parents and not given:
             parents = self._draw_parents(labels, seeds)
+        if not len(labels):
+            return Samples(torch.empty(0, self.spec.channels, *self.spec.grid), parents=parents)
         latents = torch.from_numpy(normals(seeds, self.recipe.latent_dim, _LATENT_STREAM))
         device = next(next(iter(self.networks.values())).parameters()).device
         images = torch.empty(len(labels), self.spec.channels, *self.spec.grid)
@@ -161,6 +164,8 @@ class TrainedSynthesizer:
             raise SynthesizerError(
                 f"expected parents of every class in the bound dataset, found none of {', '.join(empty)}"
             )
+        if not len(labels):
+            return labels
         share = uniforms(seeds, 1, _PARENT_STREAM)[:, 0]
         sizes = np.array([len(rows) for rows in self._parent_rows])[labels]
         position = np.minimum((share * sizes).astype(np.int64), sizes - 1)
@@ -206,7 +211,7 @@ class TrainedSynthesizer:
             "spec": self.spec.to_json(),
             "classes": list(self.class_names),
             "image_spec": self.image_spec.to_json(),
-            "seed": self.seed,
+            "seed": int(self.seed),
             "images": len(self.fitted_on),
             "fingerprint": self.fingerprint,
             "versions": versions(),
@@ -233,17 +238,23 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> TrainedSy
         spec = NetworkSpec.from_json(about["spec"])
         image_spec = ImageSpec.from_json(about["image_spec"])
         classes, seed = [str(label) for label in about["classes"]], int(about["seed"])
-    except (KeyError, TypeError, ValueError) as error:
+        with torch.device("meta"):  # no memory is taken before the shapes are known to be those of the file
+            networks = recipe.networks(spec)
+    except ArtifactError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
         raise ArtifactError(f"expected a whole synthesizer.json in {folder}, found {error!r}; it is damaged") from None
     if len(classes) != spec.num_classes or image_spec.grid != spec.grid or image_spec.channels != spec.channels:
         raise ArtifactError(f"expected classes and image_spec to fit the networks in {folder}, found that they do not")
     tensors = read_tensors(folder / "weights.safetensors")
     known = {key: tensors.pop(key, torch.empty(0, dtype=torch.int64)).numpy() for key in ("fitted_on", "groups")}
-    networks = recipe.networks(spec)
     for network_name, network in networks.items():
         prefix = f"{network_name}/"
         state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        load_state(network, state, f"{name}'s {network_name} in {folder}")
+        shapes = {key: value.to("meta") for key, value in state.items()}
+        load_state(network, shapes, f"{name}'s {network_name} in {folder}")
+        own = network.state_dict()
+        network.load_state_dict({key: value.to(own[key].dtype) for key, value in state.items()}, assign=True)
     synthesizer = TrainedSynthesizer(
         recipe, networks, spec, class_names=classes, image_spec=image_spec, seed=seed, **known
     )

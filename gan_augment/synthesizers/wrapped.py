@@ -1,6 +1,8 @@
 """wrap: a synthesizer of a generator that the user already has."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +22,19 @@ __all__ = ["WrappedSynthesizer", "wrap"]
 
 _BATCH = 64
 _MOST_OUTSIDE = 0.1
+
+
+@contextlib.contextmanager
+def _eval_mode(module: nn.Module | None) -> Iterator[None]:
+    """Puts a module into eval mode, and each part of it back into the mode that it was in."""
+    modes = [] if module is None else [(part, part.training) for part in module.modules()]
+    if module is not None:
+        module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 class WrappedSynthesizer:
@@ -65,18 +80,11 @@ class WrappedSynthesizer:
             raise SynthesizerError(f"expected no conditions for a wrapped generator, found {', '.join(conditions)}")
         labels, seeds = checked_request(labels, seeds, self.num_classes, self.class_names)
         images = torch.empty(len(labels), *self.image_shape)
-        training = self._module is not None and self._module.training
-        if self._module is not None:
-            self._module.eval()
-        try:
-            with torch.no_grad():
-                for start in range(0, len(labels), _BATCH):
-                    part = slice(start, start + _BATCH)
-                    drawn = self._call(as_tensor(labels[part]), seeds[part])
-                    images[part] = self._checked(drawn, len(labels[part]))
-        finally:
-            if self._module is not None:
-                self._module.train(training)
+        with _eval_mode(self._module), torch.no_grad():
+            for start in range(0, len(labels), _BATCH):
+                part = slice(start, start + _BATCH)
+                drawn = self._call(as_tensor(labels[part]), seeds[part])
+                images[part] = self._checked(drawn, len(labels[part]))
         return Samples(images)
 
     def _checked(self, drawn: Any, count: int) -> Tensor:
@@ -146,12 +154,19 @@ def wrap(
             f"expected image_shape= (C, H, W) or (C, D, H, W) and num_classes= of at least 1, "
             f"found {shape}, {num_classes}"
         )
-    if value_range[0] >= value_range[1]:
-        raise ConfigError(f"expected value_range= (low, high) with low < high, found {value_range}")
+    if not (all(map(math.isfinite, value_range)) and value_range[0] < value_range[1]):
+        raise ConfigError(f"expected value_range= (low, high), finite and low < high, found {value_range}")
     if labels not in ("int", "onehot", "none"):
         raise ConfigError(f"expected labels= 'int', 'onehot' or 'none', found {labels!r}")
-    if class_names is not None and len(class_names) != num_classes:
-        raise ConfigError(f"expected {num_classes} class names, found {len(class_names)}")
+    if latent_dim is not None and latent_dim < 1:
+        raise ConfigError(
+            f"expected latent_dim= of at least 1, or None for generator(labels, seeds), found {latent_dim}"
+        )
+    if class_names is not None and len(set(class_names)) != num_classes:
+        raise ConfigError(f"expected {num_classes} different class names, found {', '.join(class_names)}")
+    drawn = shape if image_spec is None else (image_spec.channels, *image_spec.grid)
+    if drawn != shape:
+        raise ConfigError(f"expected image_spec= of images {shape} as in image_shape=, found {drawn}")
     module = generator if isinstance(generator, nn.Module) else None
     if latent_dim is None:
         call: Callable[[Tensor, npt.NDArray[np.int64]], Any] = _SeedCall(generator)

@@ -56,6 +56,7 @@ def resume(trainer: Trainer, path: Path, settings: dict[str, Any]) -> bool:
         found, step = json.loads(about["settings"]), int(about["step"])
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise ArtifactError(f"expected a checkpoint in {path}, found a damaged file ({error}); delete it") from None
+    settings = json.loads(json.dumps(settings))  # as they were stored: tuples are lists
     different = [
         f"{key} {found.get(key)} there, {settings.get(key)} now"
         for key in sorted(found.keys() | settings.keys())

@@ -1,0 +1,51 @@
+# Everything runs in .venv, which the first target that needs it builds.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint bench docs clean
+
+help:
+	@echo "make setup     build .venv and install (a few minutes: torch is large)"
+	@echo "make demo      the main job on real images, at most 5 minutes on 2 cores; writes runs/demo"
+	@echo "make test      lint, types and tests"
+	@echo "make test-all  the same with the slow tests"
+	@echo "make lint      ruff and mypy"
+	@echo "make bench     measure; writes benchmarks/results"
+	@echo "make docs      the API as HTML; writes build/docs"
+
+setup: $(VENV)/.done
+
+$(VENV)/.done: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; found $$($(PYTHON) --version). Try: make PYTHON=python3.11"; exit 1; }
+	@echo "Building $(VENV); torch takes a few minutes, once."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: setup
+	$(BIN)/gan-augment demo --out runs/demo
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: lint
+	$(BIN)/python -m pytest
+
+bench: setup
+	$(BIN)/python -m benchmarks.digits
+	$(BIN)/python -m benchmarks.recipes
+	$(BIN)/python -m benchmarks.distances
+
+docs: setup
+	$(BIN)/python -m pdoc --output-directory build/docs gan_augment
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

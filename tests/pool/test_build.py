@@ -1,0 +1,405 @@
+"""Building a pool: what is drawn, what is decided, and that a folder appears whole or not at all."""
+
+import errno
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gan_augment.artifacts import read_json
+from gan_augment.errors import ArtifactError, ConfigError, StorageError, SynthesizerError
+from gan_augment.pool import SyntheticPool
+from gan_augment.pool.draw import CHUNK
+from gan_augment.selection import CentroidSelector
+from gan_augment.synthesizers import wrap
+from gan_augment.training import fit
+from tests.helpers import (
+    ROOT,
+    Pictures,
+    draw_by_seed,
+    files_of,
+    run_python,
+    toy_judge,
+    toy_synthesizer,
+    untrained_judge,
+    view,
+)
+
+
+def build(synthesizer: Any = None, like: Any = None, **settings: Any) -> SyntheticPool:
+    like = Pictures() if like is None else like
+    return SyntheticPool.build(synthesizer or toy_synthesizer(), like, progress=False, **settings)
+
+
+# -- what is drawn ----------------------------------------------------------------------------------------------------
+
+
+def test_counts_follow_the_strategy_and_the_reserve() -> None:
+    pool = build(reserve=1.5)  # 12, 4 and 3 images: 8 and 9 are missing
+    assert pool.counts == {1: 12, 2: 14}
+    assert pool.about["needed"] == {"1": 8, "2": 9}
+    assert (pool.labels == np.sort(pool.labels)).all()
+
+
+def test_counts_by_label_and_by_name() -> None:
+    named = Pictures(classes=["cat", "dog", "eel"])
+    assert build(like=named, counts={0: 5, "eel": 2}, reserve=1).counts == {0: 5, 2: 2}
+    sparse = Pictures(labels=[3, 7, 9])
+    assert build(like=sparse, counts={7: 4}, reserve=2).counts == {1: 8}
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"counts": {5: 3}}, "expected one of the classes 0, 1, 2 in counts=, found 5"),
+        ({"counts": {}}, "found none"),
+        ({"counts": {1: 0}}, "found none"),
+        ({"counts": {1: -2}}, "sampling_strategy"),
+        ({"reserve": 0.9}, "at least 1"),
+        ({"reserve": float("nan")}, "at least 1"),
+        ({"reserve": float("inf")}, "at least 1"),
+        ({"sampling_strategy": "most"}, "sampling_strategy"),
+    ],
+)
+def test_parameters_that_cannot_work(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        build(**settings)
+
+
+def test_rows_of_a_class_do_not_depend_on_the_other_classes() -> None:
+    alone, together = build(counts={2: 5}, reserve=1), build(counts={1: 30, 2: 5}, reserve=1)
+    assert (together.seeds[together.labels == 2] == alone.seeds).all()
+    rows = together.rows[together.labels == 2]
+    assert torch.allclose(together.images(rows), alone.images(), atol=1 / 100)
+
+
+def test_another_seed_draws_other_rows() -> None:
+    first, second = build(seed=0), build(seed=1)
+    assert not np.intersect1d(first.seeds, second.seeds).size
+    assert len(np.unique(first.seeds)) == len(first)
+
+
+def test_rows_drawn_again_from_their_seeds_are_the_stored_ones(tmp_path: Path) -> None:
+    synthesizer, like = toy_synthesizer(), Pictures((300, 4, 3), "pil")
+    pool = build(synthesizer, like, out=tmp_path / "pool", reserve=1)
+    assert len(pool) > 2 * CHUNK
+    spec = pool.image_spec
+    assert spec is not None
+    for row in (0, 1, CHUNK, len(pool) - 1):
+        drawn = synthesizer.sample([pool.labels[row]], [pool.seeds[row]]).images
+        difference = np.abs(spec.encode(drawn)[0].astype(int) - pool.array(row).astype(int))
+        assert difference.max() <= 1  # rounding of one unit, were the batch to change the last bit
+
+
+def test_stored_images_lie_where_the_generator_drew_them() -> None:
+    like = Pictures()
+    low, high = view(like).value_range
+    pool = build(like=like, counts={0: 3, 2: 3}, reserve=1)
+    means = pool.images().flatten(1).mean(1)
+    assert means[:3] == pytest.approx(-0.7, abs=0.12)
+    assert means[3:] == pytest.approx(0.7, abs=0.12)
+    assert pool.array(0).dtype == np.float32
+    assert low[0] <= pool.array(0).min() < pool.array(5).max() <= high[0]
+
+
+def test_numpy_numbers_are_stored_as_json(tmp_path: Path) -> None:
+    build(out=tmp_path / "pool", seed=np.int64(3), reserve=np.float32(1.5), counts={np.int64(1): np.int64(4)})
+    about = read_json(tmp_path / "pool" / "pool.json", "gan_augment pool", 1)
+    assert (about["seed"], about["reserve"], about["rows"]) == (3, 1.5, 6)
+
+
+_TWICE = """
+import sys
+import gan_augment as ga
+from tests.helpers import Pictures
+base = Pictures((40, 9, 5), "pil")
+gan = ga.load(sys.argv[1]).bind(base)
+judge = ga.TrainedExtractor.load(sys.argv[2])
+ga.SyntheticPool.build(gan, base, selector=ga.CentroidSelector(judge), reserve=5, out=sys.argv[3], seed=4)
+"""
+
+
+def test_the_same_seed_in_two_processes_gives_the_same_bytes(tmp_path: Path) -> None:
+    base = Pictures((40, 9, 5), "pil")
+    fit(base, "dagan", steps=3, min_images=2, out=tmp_path / "gan", progress=False)
+    toy_judge(base).save(tmp_path / "judge")
+    with ThreadPoolExecutor() as threads:
+        folders = tmp_path / "one", tmp_path / "two"
+        runs = [threads.submit(run_python, _TWICE, tmp_path / "gan", tmp_path / "judge", out) for out in folders]
+    assert [run.result().returncode for run in runs] == [0, 0], runs[0].result().stderr
+    one, two = files_of(tmp_path / "one"), files_of(tmp_path / "two")
+    assert sorted(one) == ["columns.safetensors", "images-00000.npy", "pool.json"]
+    assert one == two
+    pool = SyntheticPool.open(tmp_path / "one")
+    parents = pool.candidates().parents
+    assert (np.array(base.targets)[parents] == pool.candidates().labels).all()
+
+
+# -- who draws --------------------------------------------------------------------------------------------------------
+
+
+def test_a_lacking_class_is_refused_by_name(tmp_path: Path) -> None:
+    like = Pictures(classes=["cat", "dog", "eel"])
+    synthesizer = toy_synthesizer(2, class_names=["dog", "cat"])
+    with pytest.raises(SynthesizerError, match=r"lacks eel \(it has dog, cat\)"):
+        build(synthesizer, like, out=tmp_path / "pool")
+    assert list(tmp_path.iterdir()) == []
+    assert build(synthesizer, like, counts={"dog": 2}, reserve=1).counts == {1: 2}
+    with pytest.raises(SynthesizerError, match=r"lacks eel \(it has 2 unnamed classes\)"):
+        build(toy_synthesizer(2), like)
+
+
+def test_classes_in_another_order_are_matched_by_name() -> None:
+    like = Pictures(classes=["cat", "dog", "eel"])
+    pool = build(toy_synthesizer(class_names=["eel", "dog", "cat"]), like, counts={"cat": 4, "eel": 4}, reserve=1)
+    means = pool.images().flatten(1).mean(1)
+    assert pool.classes == ["cat", "dog", "eel"]
+    assert (means[pool.labels == 0] > 0.5).all()  # the generator's third class is its brightest: its "cat"
+    assert (means[pool.labels == 2] < -0.5).all()
+
+
+def test_an_rgb_generator_on_grey_images_and_the_reverse() -> None:
+    grey = build(toy_synthesizer(shape=(3, 8, 8)), Pictures(kind="array"), counts={1: 2}, reserve=1)
+    assert grey.array(0).shape == (1, 8, 8)
+    drawn = toy_synthesizer(shape=(3, 8, 8)).sample([1], grey.seeds[:1]).images
+    spec = grey.image_spec
+    assert spec is not None
+    assert (spec.encode(drawn.mean(1, keepdim=True))[0] == grey.array(0)).all()
+    colour = build(toy_synthesizer(), Pictures(kind="array", channels=3), counts={1: 2}, reserve=1)
+    assert colour.raw(0).shape == (8, 8, 3)
+    levels = colour.images()[0]
+    assert torch.allclose(levels[0], levels[2], atol=0.02)
+    with pytest.raises(SynthesizerError, match="expected samples of 3 channels as in the dataset, found 2"):
+        build(toy_synthesizer(shape=(2, 8, 8)), Pictures(channels=3))
+
+
+def test_another_grid_is_resized_to_the_datasets_size() -> None:
+    pool = build(toy_synthesizer(shape=(1, 16, 16)), Pictures(kind="pil", size=12), counts={2: 2}, reserve=1)
+    assert pool.array(0).shape == (1, 12, 12)
+    assert pool.raw(0).size == (12, 12)
+
+
+def test_volumes_are_refused_for_a_dataset_of_pictures() -> None:
+    with pytest.raises(SynthesizerError, match=r"2 spatial dimensions as in the dataset, found \(1, 1, 8, 8, 8\)"):
+        build(toy_synthesizer(shape=(1, 8, 8, 8)))
+
+
+def test_a_gan_fitted_on_another_dtype_is_refused() -> None:
+    gan = fit(Pictures(kind="array"), "sngan", steps=1, min_images=2, progress=False)
+    with pytest.raises(SynthesizerError, match="dtype uint8 against float32"):
+        build(gan, Pictures(kind="tensor"))
+
+
+# -- who decides ------------------------------------------------------------------------------------------------------
+
+
+def test_all_candidates_are_stored_with_what_was_decided(tmp_path: Path) -> None:
+    base = Pictures((40, 20, 20))
+    selector = CentroidSelector(toy_judge(base), keep_share=0.5)
+    pool = build(like=base, selector=selector, out=tmp_path / "pool", reserve=4)
+    every = pool.candidates()
+    assert len(every) == 160
+    assert 0 < len(pool) < len(every)
+    assert every.kept.sum() == len(pool)
+    assert (every.reasons == "").tolist() == every.kept.tolist()
+    assert np.isfinite(every.scores).all()
+    table = {row["class"]: row for row in pool.table()}
+    for row in table.values():
+        assert row["candidates"] == row["kept"] + sum(row["rejected"].values())
+    assert table["0"]["candidates"] == 0
+    assert pool.about["selector"] == selector.settings()
+
+
+def test_decisions_agree_with_the_selector_on_the_stored_images() -> None:
+    base = Pictures((40, 20, 20), "pil")
+    selector = CentroidSelector(toy_judge(base), keep_share=0.3)
+    pool = build(like=base, selector=selector, reserve=4).candidates()
+    assert selector.extractor is not None
+    seen = selector.extractor.extract(pool.images())
+    assert selector.scores(seen.features, pool.labels) == pytest.approx(pool.scores, rel=1e-4, abs=1e-4)
+
+
+def test_the_judges_classes_are_matched_by_name() -> None:
+    base = Pictures((40, 20, 20), classes=["cat", "dog", "eel"])
+    turned = Pictures((40, 20, 20), classes=["cat", "dog", "eel"])
+    turned.classes = ["eel", "dog", "cat"]
+    turned.targets = [2 - label for label in turned.targets]  # the same images under the same names
+    pool = build(like=base, selector=CentroidSelector(toy_judge(turned), keep_share=1.0))
+    assert pool.kept.sum() >= 0.8 * len(pool.candidates())
+
+
+def test_a_judge_of_other_classes_or_images_is_refused() -> None:
+    judge = toy_judge(Pictures((9, 9), classes=["cat", "dog"]), steps=1)
+    with pytest.raises(ConfigError, match="lacks eel"):
+        build(like=Pictures(classes=["cat", "dog", "eel"]), selector=CentroidSelector(judge))
+    judge = toy_judge(Pictures(channels=3), steps=1)
+    with pytest.raises(ConfigError, match="channels 3 against 1"):
+        build(selector=CentroidSelector(judge))
+
+
+def test_a_selector_without_extractor_sees_pixels() -> None:
+    pool = build(selector=CentroidSelector(keep_share=0.5), reserve=4)
+    kept = pool.counts
+    assert set(kept) == {1, 2}
+    assert all(0 < number < 40 for number in kept.values())
+
+
+# -- whole or not at all ----------------------------------------------------------------------------------------------
+
+
+def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "pool").mkdir()
+    build(out=tmp_path / "pool")  # an empty folder may be filled
+    before = files_of(tmp_path)
+    with pytest.raises(ArtifactError, match="not to exist yet"):
+        build(out=tmp_path / "pool", seed=1)
+    assert files_of(tmp_path) == before
+
+
+def test_a_generator_that_fails_midway_leaves_nothing(tmp_path: Path) -> None:
+    def fails(labels: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
+        calls.append(len(labels))
+        if len(calls) > 6:
+            raise ZeroDivisionError
+        return draw_by_seed(labels, seeds)
+
+    calls: list[int] = []
+    with pytest.raises(ZeroDivisionError):
+        build(wrap(fails, num_classes=3, image_shape=(1, 8, 8)), out=tmp_path / "a" / "pool", counts={1: 600})
+    assert list((tmp_path / "a").iterdir()) == []
+
+
+_FULL = """
+import resource, sys
+from pathlib import Path
+import gan_augment as ga
+from tests.helpers import Pictures, toy_synthesizer, untrained_judge
+base, drawer, judge = Pictures((100, 4, 3)), toy_synthesizer(), untrained_judge()
+gan = ga.fit(base, "sngan", steps=1, min_images=2, progress=False)
+ga.SyntheticPool.build(drawer, base, progress=False)  # all is imported before the disk is full
+build = lambda out: ga.SyntheticPool.build(drawer, base, out=out, reserve=8, progress=False)
+for number, (write, limit) in enumerate([(build, 0), (build, 100), (build, 100_000), (judge.save, 99), (gan.save, 99)]):
+    folder = Path(sys.argv[1], str(number))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        write(folder / "artifact")
+    except ga.StorageError as error:
+        print(number, error.errno, "Free some space" in str(error), list(folder.iterdir()))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+build(Path(sys.argv[1], "0", "artifact"))
+"""
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+    done = run_python(_FULL, tmp_path)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [f"{number} {errno.EFBIG} True []" for number in range(5)]
+    assert len(SyntheticPool.open(tmp_path / "0" / "artifact")) == (96 + 97) * 8
+
+
+_READ_ONLY = """
+import os, sys
+import gan_augment as ga
+from tests.helpers import Pictures, toy_synthesizer
+base = Pictures()
+ga.SyntheticPool.build(toy_synthesizer(), base, progress=False)
+if os.getuid() == 0:
+    os.setuid(65534)
+try:
+    ga.SyntheticPool.build(toy_synthesizer(), base, out=sys.argv[1], progress=False)
+except ga.StorageError as error:
+    print("StorageError", error.errno, error)
+"""
+
+
+def test_a_read_only_folder() -> None:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        folder.chmod(0o555)
+        done = run_python(_READ_ONLY, folder / "pool")
+        assert done.stdout.startswith(f"StorageError {errno.EACCES}"), done.stdout + done.stderr
+        assert list(folder.iterdir()) == []
+    finally:
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+_KILLED = """
+import os, signal, sys
+import gan_augment as ga
+from tests.helpers import Pictures, draw_by_seed
+calls = []
+def draw(labels, seeds):
+    calls.append(1)
+    if len(calls) > 20:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return draw_by_seed(labels, seeds)
+synthesizer = ga.wrap(draw, num_classes=3, image_shape=(1, 8, 8))
+ga.SyntheticPool.build(synthesizer, Pictures(), out=sys.argv[1], counts={1: 2000}, progress=False)
+"""
+
+
+def test_a_build_that_is_killed_leaves_no_folder_that_opens(tmp_path: Path) -> None:
+    done = run_python(_KILLED, tmp_path / "pool")
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    left = list(tmp_path.iterdir())
+    assert left
+    assert tmp_path / "pool" not in left
+    for folder in [tmp_path / "pool", *left]:
+        with pytest.raises(ArtifactError):
+            SyntheticPool.open(folder)
+    build(out=tmp_path / "pool")
+    assert len(SyntheticPool.open(tmp_path / "pool")) == 34
+
+
+_MANY = """
+import sys
+from pathlib import Path
+import gan_augment as ga
+from tests.helpers import Pictures, toy_synthesizer
+base, synthesizer = Pictures(), toy_synthesizer()
+ga.SyntheticPool.build(synthesizer, base, progress=False)
+print("ready", flush=True)
+for number in range(10**6):
+    ga.SyntheticPool.build(synthesizer, base, out=Path(sys.argv[1], f"pool-{number}"), progress=False)
+"""
+
+
+@pytest.mark.slow
+def test_builds_killed_at_any_moment_leave_whole_folders_only(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    for attempt in range(5):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        with subprocess.Popen([sys.executable, "-c", _MANY, folder], cwd=ROOT, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            time.sleep(rng.uniform(0.3, 1.0))
+            os.kill(process.pid, signal.SIGKILL)
+        finished = sorted(folder.glob("pool-*"))
+        assert finished
+        for path in finished:
+            assert len(SyntheticPool.open(path)) == 34
+
+
+def test_a_write_that_is_refused_is_an_oserror(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="could not write") as refused:
+        build(out=tmp_path / "file" / "pool")
+    assert isinstance(refused.value, OSError)
+
+
+def test_the_judge_of_a_class_that_was_never_drawn_is_not_asked() -> None:
+    pool = build(like=Pictures((12, 4, 3)), selector=CentroidSelector(untrained_judge(), agreement=False, keep_share=1))
+    assert set(pool.candidates().counts) == {1, 2}

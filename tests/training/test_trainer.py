@@ -1,0 +1,215 @@
+"""Resuming, reproducing and diverging, in real processes where it matters."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import gan_augment as ga
+from gan_augment.recipes import DAGAN, RECIPES
+from gan_augment.synthesizers import TrainedSynthesizer
+
+
+def data(count: int = 30, classes: int = 3) -> list[tuple[np.ndarray, int]]:
+    rng = np.random.default_rng(0)
+    return [(rng.integers(0, 256, (8, 8), dtype=np.uint8), i % classes) for i in range(count)]
+
+
+def weights(synthesizer: TrainedSynthesizer) -> dict[str, torch.Tensor]:
+    return {f"{n}.{k}": v for n, network in synthesizer.networks.items() for k, v in network.state_dict().items()}
+
+
+def same_weights(first: TrainedSynthesizer, second: TrainedSynthesizer) -> bool:
+    a, b = weights(first), weights(second)
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def quick(recipe: str = "dagan", **settings: object) -> object:
+    return RECIPES[recipe](batch_size=8, **{"steps": 12, **settings})  # type: ignore[arg-type]
+
+
+def fit(recipe: object, **settings: object) -> TrainedSynthesizer:
+    return ga.fit(data(), recipe, min_images=0, progress=False, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_one_seed_one_result(name: str) -> None:
+    assert same_weights(fit(quick(name), seed=3), fit(quick(name), seed=3))
+    assert not same_weights(fit(quick(name), seed=3), fit(quick(name), seed=4))
+
+
+def test_the_global_random_state_is_left_alone_and_does_not_matter() -> None:
+    torch.manual_seed(1)
+    first = fit(quick())
+    state = torch.get_rng_state()
+    torch.manual_seed(2)
+    second = fit(quick())
+    assert same_weights(first, second)
+    torch.manual_seed(1)
+    fit(quick())
+    assert torch.equal(state, torch.get_rng_state())
+
+
+class _Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_resumed_equals_unbroken(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gan_augment.training.trainer import Trainer
+
+    unbroken = fit(quick(name))
+    take = Trainer._take_step
+
+    def until_seven(self: Trainer, *args: object) -> object:
+        if self.step == 7:
+            raise _Stop
+        return take(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Trainer, "_take_step", until_seven)
+    with pytest.raises(_Stop):
+        fit(quick(name), out=tmp_path / "gan", checkpoint_every=5)
+    monkeypatch.setattr(Trainer, "_take_step", take)
+    assert not (tmp_path / "gan").exists()
+    resumed = fit(quick(name), out=tmp_path / "gan", checkpoint_every=5)
+    assert same_weights(resumed, unbroken)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gan"]
+
+
+KILLED = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.training.test_trainer import fit, quick
+fit(quick(steps=400), out={out!r}, checkpoint_every=3)
+"""
+
+
+@pytest.mark.slow
+def test_killed_for_real_and_resumed(tmp_path: Path) -> None:
+    root = str(Path(__file__).parents[2])
+    code = KILLED.format(root=root, out=str(tmp_path / "gan"))
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
+        checkpoint = tmp_path / ".gan.training.safetensors"
+        seen = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        while process.poll() is None and (not checkpoint.exists() or checkpoint.stat().st_mtime_ns == seen):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (tmp_path / "gan").exists()
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", code], env=env, check=True)
+    alone = KILLED.format(root=root, out=str(tmp_path / "alone"))
+    subprocess.run([sys.executable, "-c", alone], env=env, check=True)
+    assert same_weights(ga.load(tmp_path / "gan"), ga.load(tmp_path / "alone"))
+
+
+def test_an_unfinished_run_with_other_settings_is_not_mixed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gan_augment.training.trainer import Trainer
+
+    take = Trainer._take_step
+    monkeypatch.setattr(Trainer, "_take_step", lambda self, *a: take(self, *a) if self.step < 7 else _stop())
+    with pytest.raises(_Stop):
+        fit(quick(), out=tmp_path / "gan", checkpoint_every=5)
+    monkeypatch.setattr(Trainer, "_take_step", take)
+    with pytest.raises(ga.ArtifactError, match=r"seed 0 there, 1 now.*delete it"):
+        fit(quick(), out=tmp_path / "gan", seed=1)
+    checkpoint = tmp_path / ".gan.training.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(ga.ArtifactError, match="damaged"):
+        fit(quick(), out=tmp_path / "gan")
+
+
+def test_saved_equals_loaded(tmp_path: Path) -> None:
+    fitted = fit(quick(), out=tmp_path / "gan", groups=[i // 2 for i in range(30)])
+    loaded = ga.load(tmp_path / "gan")
+    assert same_weights(fitted, loaded)
+    assert loaded.fingerprint == fitted.fingerprint
+    assert loaded.image_spec == fitted.image_spec
+    assert np.array_equal(loaded.fitted_on, fitted.fitted_on)
+    assert len(loaded.groups) == 15
+    with pytest.raises(ga.SynthesizerError, match=r"bind\(dataset\)"):
+        loaded.sample([0], [0])
+    images = loaded.bind(data()).sample([0, 1, 2], [5, 6, 7])
+    expected = fitted.sample([0, 1, 2], [5, 6, 7])
+    assert torch.equal(images.images, expected.images)
+    assert np.array_equal(images.parents, expected.parents)  # type: ignore[arg-type]
+
+
+def test_no_image_is_stored(tmp_path: Path) -> None:
+    fit(quick(), out=tmp_path / "gan")
+    stored = b"".join(path.read_bytes() for path in (tmp_path / "gan").iterdir())
+    assert not any(image.tobytes() in stored for image, _ in data())
+
+
+def test_fine_tuning_starts_from_the_weights_given() -> None:
+    first = fit(quick(steps=4))
+    tuned = fit(quick(steps=1, learning_rate=1e-12, ema=0.0), init=first)
+    for key, value in weights(first).items():
+        torch.testing.assert_close(weights(tuned)[key], value, atol=1e-5, rtol=1e-4, msg=key) if "_u" not in key and (
+            "_v" not in key
+        ) else None
+    assert tuned.fingerprint != first.fingerprint
+    with pytest.raises(ga.ConfigError, match="recipe sngan"):
+        fit(quick("sngan"), init=first)
+    with pytest.raises(ga.ArtifactError, match="of another shape"):
+        ga.fit(data(classes=5), DAGAN(steps=1, width=40), init=first, min_images=0, progress=False)
+
+
+def test_diverging_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ga.TrainingError, match=r"finite losses.*learning rate"):
+        fit(quick(learning_rate=1e30, steps=60), out=tmp_path / "gan")
+    assert not (tmp_path / "gan").exists()
+
+
+def test_what_cannot_be_fitted_is_refused(tmp_path: Path) -> None:
+    one_class = [(image, 0) for image, _ in data()]
+    with pytest.raises(ga.DataError, match="at least two classes, found one"):
+        ga.fit(one_class, progress=False)
+    single = [*data(), (data()[0][0] + 1, 3)]
+    with pytest.raises(ga.DataError, match=r"a single image of 3"):
+        ga.fit(single, progress=False)
+    with pytest.raises(ga.ConfigError, match=r"auto, dagan, sngan, found 'biggan'"):
+        ga.fit(data(), "biggan", progress=False)
+    with pytest.raises(ga.ConfigError, match="unlabelled"):
+        ga.fit(data(), unlabelled=data(), progress=False)
+    mixed = [*data(), (np.zeros((9, 9), np.uint8), 1)]
+    with pytest.raises(ga.DataError, match=r"mixed sizes.*image_size="):
+        ga.fit(mixed, min_images=0, progress=False)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "file").write_text("mine")
+    with pytest.raises(ga.ArtifactError, match="not to exist"):
+        fit(quick(), out=tmp_path / "there")
+    assert (tmp_path / "there" / "file").read_text() == "mine"
+
+
+def test_small_classes_are_told_of() -> None:
+    with pytest.warns(ga.SmallClassWarning, match=r"fewer than 20 images of 0 \(10\), 1 \(10\), 2 \(10\)"):
+        ga.fit(data(), quick(steps=1), progress=False)  # type: ignore[arg-type]
+
+
+def test_mixed_sizes_and_rgb_with_image_size(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    images = [(rng.integers(0, 256, (12 + i % 5, 20, 3), dtype=np.uint8), i % 2) for i in range(12)]
+    synthesizer = ga.fit(images, quick(steps=2), image_size=(16, 24), min_images=0, progress=False)  # type: ignore[arg-type]
+    assert synthesizer.sample([0, 1], [0, 1]).images.shape == (2, 3, 16, 24)
+
+
+def test_the_artifact_describes_itself(tmp_path: Path) -> None:
+    fit(quick(), out=tmp_path / "gan")
+    about = json.loads((tmp_path / "gan" / "synthesizer.json").read_text())
+    assert about["recipe"]["name"] == "dagan"
+    assert about["classes"] == ["0", "1", "2"]
+    assert about["images"] == 30
+    assert set(about["fingerprint"]) == {"data", "recipe", "weights"}
+
+
+def _stop() -> None:
+    raise _Stop
