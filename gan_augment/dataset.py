@@ -4,7 +4,7 @@ import copy
 import operator
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,6 @@ from torch.utils.data import Dataset
 
 from gan_augment.balance import MIN_IMAGES, SamplingStrategy, numbers_to_add
 from gan_augment.errors import ConfigError, DataError, SmallClassWarning
-from gan_augment.images import RawForm
 from gan_augment.pipelines import preserved_rng
 from gan_augment.pool import SyntheticPool
 from gan_augment.seeds import slot_uniforms
@@ -143,10 +142,14 @@ class GANAugmentedDataset(Dataset[Any]):
         return pool
 
     def _check_twins(self, pool: SyntheticPool) -> None:
-        """Synthetic images must be of the raw form of the base's; a pool in another layout or kind is turned."""
+        """Synthetic images must be of the raw form of the base's; a pool in another layout or kind is turned.
+
+        A grey pool goes into a set of RGB images, as a loader that converts grey files to RGB would have it.
+        """
         own = self._view.form
-        self._form = RawForm(**{**vars(own), "shape": pool.form.shape})
-        different = own.differences(pool.form, ("dtype", "channels"))
+        self._form = replace(own, shape=pool.form.shape)
+        names = ("dtype",) if (pool.form.channels, own.channels) == (1, 3) else ("dtype", "channels")
+        different = own.differences(pool.form, names)
         if not different and len(pool) and own.shape != pool.form.shape:
             different = self._different_size(pool)
         if different:
@@ -237,11 +240,8 @@ class GANAugmentedDataset(Dataset[Any]):
         rows = self._rows[label]
         if self.pool is not None and len(rows) and dice < self.share():
             row = int(rows[int(which * len(rows))])
-            columns = self.pool._store.columns
-            seed, parent = int(columns.seed[row]), int(columns.parent[row])
-            return Origin(
-                "synthetic", label, row=row, seed=None if seed < 0 else seed, parent=None if parent < 0 else parent
-            )
+            seed, parent = self.pool.provenance(row)
+            return Origin("synthetic", label, row=row, seed=seed, parent=parent)
         members = self._members[label]
         return Origin("repeat", label, index=int(members[int(which * len(members))]))
 
@@ -253,6 +253,9 @@ class GANAugmentedDataset(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         """Returns a real item, a repeated one, or a synthetic one of the same form."""
+        index = operator.index(index)
+        if 0 <= index < len(self._view):
+            return self.base[index]
         origin = self.origin(index)
         if origin.row is None:
             return self.base[origin.index]
@@ -260,6 +263,8 @@ class GANAugmentedDataset(Dataset[Any]):
         return self._finish(self.pool.array(origin.row), origin.label)
 
     def _finish(self, array: npt.NDArray[Any], label: int) -> Any:
+        if len(array) != self._form.channels:
+            array = np.broadcast_to(array, (self._form.channels, *array.shape[1:]))
         image = self._form.raw(array)
         if self.transform == "inherit":
             return self._view.finish(image, label)

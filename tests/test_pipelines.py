@@ -314,9 +314,13 @@ def test_prove_refuses_what_does_not_give_the_item():
 def test_preserved_rng_seeds_inside_and_restores_also_after_an_error():
     with untouched_rng():
         draws = []
-        for _ in range(2):
-            with preserved_rng(seed=4):
-                draws.append((random.random(), np.random.rand(), torch.rand(()).item()))
+        for outer in (1, 2):
+            with preserved_rng():
+                random.seed(outer)
+                np.random.seed(outer)
+                torch.manual_seed(outer)
+                with preserved_rng(seed=4):
+                    draws.append((random.random(), np.random.rand(), torch.rand(()).item()))
         assert draws[0] == draws[1]
         with contextlib.suppress(KeyError), preserved_rng():
             torch.rand(3)

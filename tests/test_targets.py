@@ -208,6 +208,9 @@ def test_labels_changed_in_getitem_are_read_item_by_item():
     view = RawView(Remapped(base, {0: 0, 1: 0, 2: 1}), progress=False)
     assert found(view) == [int(label == 2) for label in LABELS]
     assert view.classes == ["0", "1"]
+    for mapping in ((1, 0, 2), (0, 2, 1), (2, 1, 0)):
+        swapped = RawView(Remapped(base, mapping), progress=False)
+        assert found(swapped) == [mapping[label] for label in LABELS], "whichever class is right"
     named = RawView(Remapped(base, {0: 0, 1: 0, 2: 1}, classes=["benign", "malignant"]), progress=False)
     assert named.classes == ["benign", "malignant"]
     assert named.targets.tolist() == [int(label == 2) for label in LABELS]

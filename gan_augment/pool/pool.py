@@ -246,6 +246,11 @@ class SyntheticPool:
         """Returns the image of a row as a raw image of the dataset: PIL, array or tensor."""
         return self.form.raw(self._store.image(row))
 
+    def provenance(self, row: int) -> tuple[int | None, int | None]:
+        """Returns the seed and the parent of a row of the folder; None for what it has not."""
+        seed, parent = int(self._store.columns.seed[row]), int(self._store.columns.parent[row])
+        return (None if seed < 0 else seed), (None if parent < 0 else parent)
+
     def images(self, rows: Sequence[int] | IntArray | None = None) -> Tensor:
         """Returns rows (None: all of this view) as `(n, C, *grid)` float32 in [-1, 1].
 

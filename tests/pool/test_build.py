@@ -9,9 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -24,6 +23,7 @@ from gan_augment.pool.draw import CHUNK
 from gan_augment.selection import CentroidSelector
 from gan_augment.synthesizers import wrap
 from gan_augment.training import fit
+from gan_augment.types import Candidates, Decision
 from tests.helpers import (
     ROOT,
     Pictures,
@@ -102,6 +102,20 @@ def test_rows_drawn_again_from_their_seeds_are_the_stored_ones(tmp_path: Path) -
         assert difference.max() <= 1  # rounding of one unit, were the batch to change the last bit
 
 
+def test_chunks_are_padded_so_that_the_batch_is_always_the_same() -> None:
+    def depends_on_the_batch(labels: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(labels))
+        return draw_by_seed(labels, seeds) + len(labels) * 1e-3
+
+    sizes: list[int] = []
+    synthesizer = wrap(depends_on_the_batch, num_classes=3, image_shape=(1, 8, 8))
+    few = build(synthesizer, counts={1: 3}, reserve=1)
+    many = build(synthesizer, counts={1: CHUNK + 40}, reserve=1)
+    assert sizes.count(1) == 2  # one sample a pool, to see its shape
+    assert set(sizes) == {1, 64}
+    assert all((few.array(row) == many.array(row)).all() for row in range(3))
+
+
 def test_stored_images_lie_where_the_generator_drew_them() -> None:
     like = Pictures()
     low, high = view(like).value_range
@@ -119,7 +133,7 @@ def test_numpy_numbers_are_stored_as_json(tmp_path: Path) -> None:
     assert (about["seed"], about["reserve"], about["rows"]) == (3, 1.5, 6)
 
 
-_TWICE = """
+_AGAIN = """
 import sys
 import gan_augment as ga
 from tests.helpers import Pictures
@@ -132,16 +146,18 @@ ga.SyntheticPool.build(gan, base, selector=ga.CentroidSelector(judge), reserve=5
 
 def test_the_same_seed_in_two_processes_gives_the_same_bytes(tmp_path: Path) -> None:
     base = Pictures((40, 9, 5), "pil")
-    fit(base, "dagan", steps=3, min_images=2, out=tmp_path / "gan", progress=False)
-    toy_judge(base).save(tmp_path / "judge")
-    with ThreadPoolExecutor() as threads:
-        folders = tmp_path / "one", tmp_path / "two"
-        runs = [threads.submit(run_python, _TWICE, tmp_path / "gan", tmp_path / "judge", out) for out in folders]
-    assert [run.result().returncode for run in runs] == [0, 0], runs[0].result().stderr
+    gan = fit(base, "dagan", steps=3, min_images=2, out=tmp_path / "gan", progress=False)
+    judge = toy_judge(base)
+    judge.save(tmp_path / "judge")
+    torch.manual_seed(7)  # what a process did before does not matter
+    build(gan, base, selector=CentroidSelector(judge), reserve=5, out=tmp_path / "one", seed=4)
+    done = run_python(_AGAIN, tmp_path / "gan", tmp_path / "judge", tmp_path / "two", env={"PYTHONHASHSEED": "5"})
+    assert done.returncode == 0, done.stderr
     one, two = files_of(tmp_path / "one"), files_of(tmp_path / "two")
     assert sorted(one) == ["columns.safetensors", "images-00000.npy", "pool.json"]
     assert one == two
     pool = SyntheticPool.open(tmp_path / "one")
+    assert not pool.candidates().kept.all()
     parents = pool.candidates().parents
     assert (np.array(base.targets)[parents] == pool.candidates().labels).all()
 
@@ -248,6 +264,49 @@ def test_a_judge_of_other_classes_or_images_is_refused() -> None:
         build(selector=CentroidSelector(judge))
 
 
+class Recording:
+    """A selector of the user's own that keeps every other row."""
+
+    extractor = None
+
+    def __init__(self) -> None:
+        self.real: list[Candidates] = []
+        self.calibration: list[Candidates] = []
+        self.decided: list[Candidates] = []
+
+    def fit(self, real: Candidates) -> Self:
+        self.real.append(real)
+        return self
+
+    def calibrate(self, drawn: Candidates) -> Self:
+        self.calibration.append(drawn)
+        return self
+
+    def decide(self, candidates: Candidates) -> Decision:
+        self.decided.append(candidates)
+        keep = np.arange(len(candidates)) % 2 == 0
+        return Decision(keep, np.zeros(len(keep), np.float32), np.where(keep, "", "odd"))
+
+    def settings(self) -> dict[str, Any]:
+        return {"name": "recording"}
+
+
+def test_a_selector_is_fitted_on_reals_and_calibrated_on_a_draw_of_its_own() -> None:
+    base, selector = Pictures(), Recording()
+    pool = build(like=base, selector=selector, counts={1: 200, 2: 100}, reserve=1)
+    assert len(selector.real) == len(selector.calibration) == 1
+    assert selector.real[0].labels.tolist() == base.targets
+    calibration, decided = selector.calibration[0], Candidates.concatenate(selector.decided)
+    assert calibration.seeds is not None
+    assert decided.seeds is not None
+    assert set(calibration.labels) == {1, 2}
+    assert not np.intersect1d(calibration.seeds, decided.seeds).size
+    assert (decided.seeds == pool.candidates().seeds).all()
+    assert (decided.labels == pool.candidates().labels).all()
+    assert torch.allclose(torch.from_numpy(decided.features), pool.candidates().images().flatten(1))
+    assert len(pool) == 150
+
+
 def test_a_selector_without_extractor_sees_pixels() -> None:
     pool = build(selector=CentroidSelector(keep_share=0.5), reserve=4)
     kept = pool.counts
@@ -281,7 +340,7 @@ def test_a_generator_that_fails_midway_leaves_nothing(tmp_path: Path) -> None:
 
 
 _FULL = """
-import resource, sys
+import os, resource, sys
 from pathlib import Path
 import gan_augment as ga
 from tests.helpers import Pictures, toy_synthesizer, untrained_judge
@@ -298,41 +357,27 @@ for number, (write, limit) in enumerate([(build, 0), (build, 100), (build, 100_0
         print(number, error.errno, "Free some space" in str(error), list(folder.iterdir()))
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 build(Path(sys.argv[1], "0", "artifact"))
-"""
-
-
-def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
-    done = run_python(_FULL, tmp_path)
-    assert done.stderr == ""
-    assert done.stdout.splitlines() == [f"{number} {errno.EFBIG} True []" for number in range(5)]
-    assert len(SyntheticPool.open(tmp_path / "0" / "artifact")) == (96 + 97) * 8
-
-
-_READ_ONLY = """
-import os, sys
-import gan_augment as ga
-from tests.helpers import Pictures, toy_synthesizer
-base = Pictures()
-ga.SyntheticPool.build(toy_synthesizer(), base, progress=False)
 if os.getuid() == 0:
-    os.setuid(65534)
+    os.setuid(65534)  # root may write into a read-only folder
 try:
-    ga.SyntheticPool.build(toy_synthesizer(), base, out=sys.argv[1], progress=False)
+    build(Path(sys.argv[2], "pool"))
 except ga.StorageError as error:
-    print("StorageError", error.errno, error)
+    print("read-only", error.errno, list(Path(sys.argv[2]).iterdir()))
 """
 
 
-def test_a_read_only_folder() -> None:
-    folder = Path(tempfile.mkdtemp())
+def test_a_full_disk_and_a_read_only_folder_leave_nothing_behind(tmp_path: Path) -> None:
+    folder = Path(tempfile.mkdtemp())  # where another user could go
+    folder.chmod(0o555)
     try:
-        folder.chmod(0o555)
-        done = run_python(_READ_ONLY, folder / "pool")
-        assert done.stdout.startswith(f"StorageError {errno.EACCES}"), done.stdout + done.stderr
-        assert list(folder.iterdir()) == []
+        done = run_python(_FULL, tmp_path, folder)
     finally:
         folder.chmod(0o755)
         shutil.rmtree(folder)
+    assert done.stderr == ""
+    full = [f"{number} {errno.EFBIG} True []" for number in range(5)]
+    assert done.stdout.splitlines() == [*full, f"read-only {errno.EACCES} []"]
+    assert len(SyntheticPool.open(tmp_path / "0" / "artifact")) == (96 + 97) * 8
 
 
 _KILLED = """

@@ -384,5 +384,5 @@ def test_pickles_are_not_run(tmp_path: Path, folder: Path) -> None:
         with pytest.raises(ArtifactError):
             SyntheticPool.open(tmp_path / "pool")
         assert not (tmp_path / "ran").exists()
-    with pytest.raises(ArtifactError, match="found no pool.json there"):
+    with pytest.raises(ArtifactError, match=r"found no pool\.json there"):
         read_store(tmp_path)
