@@ -13,19 +13,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
-from tqdm import tqdm
 
 from gan_augment.errors import DataError
-from gan_augment.fingerprint import hash_array, hash_groups
+from gan_augment.fingerprint import hash_groups
 from gan_augment.images import ImageSpec, RawForm, network_grid
-from gan_augment.items import ItemStructure, label_value, same
+from gan_augment.items import ItemStructure, label_value
 from gan_augment.pipelines import Pipeline, has_transforms, innermost, layers, preserved_rng, prove, stripped, twin
+from gan_augment.scan import Scan, scan_images
 from gan_augment.targets import class_names, find_targets
 
 __all__ = ["RawView"]
-
-_KEEP_BYTES = 2**30
-_PROBED_ITEMS = 32
 
 
 class RawView:
@@ -81,8 +78,7 @@ class RawView:
             self._set_targets(targets)
         self.groups = None if groups is None else self._column(groups, "groups")
         self._examples: dict[int, tuple[Any, Pipeline | None]] = {}
-        self._scan: tuple[RawForm, npt.NDArray[np.int64], tuple[float, ...], tuple[float, ...]] | None = None
-        self._arrays: list[npt.NDArray[Any]] | None = None
+        self._scan: Scan | None = None
 
     def __len__(self) -> int:
         return len(self.base)
@@ -230,72 +226,25 @@ class RawView:
 
     # -- the whole set: form, range, hashes, images ---------------------------------------------------------------
 
-    def _refuse_random(self) -> None:
-        """Reads some items twice: even a flip of probability 0.1 shows in one of 32 items (to 1 in 800)."""
-        with preserved_rng(seed=0):
-            probed = np.unique(np.linspace(0, len(self) - 1, _PROBED_ITEMS).astype(int)).tolist()
-            for index in probed:
-                if same(self._raw_item(index), self._raw_item(index)):
-                    continue
-                raise DataError(
-                    f"expected the same raw image each time an item is read, found two different ones of item {index}: "
-                    "this dataset augments inside __getitem__ where it cannot be taken apart. Put the augmentation "
-                    "into an attribute named transform, or fit on a dataset without it"
-                )
-
-    def _scanned(self) -> tuple[RawForm, npt.NDArray[np.int64], tuple[float, ...], tuple[float, ...]]:
-        if self._scan is not None:
-            return self._scan
-        self._refuse_random()
-        form, kept, size = self.form, [], 0
-        hashes = np.empty(len(self), dtype=np.int64)
-        low, high = np.full(form.channels, np.inf), np.full(form.channels, -np.inf)
-        for i in tqdm(range(len(self)), desc="reading images", disable=None if self.progress else True, leave=False):
-            with preserved_rng():
-                array = self._checked_array(i, form)
-            form = form if form.shape == array.shape[1:] else replace(form, shape=None)
-            hashes[i] = hash_array(array)
-            flat = array.reshape(form.channels, -1)
-            low, high = np.minimum(low, flat.min(axis=1)), np.maximum(high, flat.max(axis=1))
-            size += array.nbytes
-            if size <= _KEEP_BYTES:
-                kept.append(np.array(array))
-        if size <= _KEEP_BYTES:
-            self._arrays = kept
-        high = np.where(high > low, high, low + 1)
-        self._scan = form, hashes, tuple(map(float, low)), tuple(map(float, high))
+    def _scanned(self) -> Scan:
+        if self._scan is None:
+            self._scan = scan_images(self._raw_item, self.structure, self.form, len(self), self._file, self.progress)
         return self._scan
-
-    def _checked_array(self, index: int, form: RawForm) -> npt.NDArray[Any]:
-        image = self.raw(index)
-        found = RawForm.of(image)
-        different = form.differences(found, ("kind", "layout", "dtype", "channels", "mode"))
-        if found.ndim != self.form.ndim:
-            different = different or f"spatial dimensions {self.form.ndim - 1} against {found.ndim - 1}"
-        if different:
-            raise DataError(
-                f"expected images of one form, found that item {index}{self._file(index)} differs from item 0 "
-                f"({different}); convert them to one form in the dataset's loader"
-            )
-        array = found.array(image)
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise DataError(f"expected finite values, found NaN or infinity in item {index}; repair or remove it")
-        return array
 
     @property
     def hashes(self) -> npt.NDArray[np.int64]:
         """A hash of each raw image, `(N,)` int64."""
-        return self._scanned()[1]
+        return self._scanned().hashes
 
     @property
     def full_form(self) -> RawForm:
         """The raw form of all images; its shape is None where sizes are mixed."""
-        return self._scanned()[0]
+        return self._scanned().form
 
     @property
     def value_range(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Least and greatest raw value of each channel."""
-        return self._scanned()[2:]
+        return self._scanned().low, self._scanned().high
 
     @property
     def group_hashes(self) -> npt.NDArray[np.int64]:
@@ -312,12 +261,12 @@ class RawView:
         Raises:
             DataError: The sizes are mixed and `image_size` is None, or a side is under 8.
         """
-        form, _, low, high = self._scanned()
+        scan = self._scanned()
+        form, low, high = scan.form, scan.low, scan.high
         if image_size is None:
             if form.shape is None:
-                sizes = sorted({array.shape[1:] for array in self._sample_arrays()})
                 raise DataError(
-                    f"expected images of one size, found mixed sizes such as {', '.join(map(str, sizes[:3]))}; "
+                    f"expected images of one size, found mixed sizes such as {', '.join(map(str, scan.sizes))}; "
                     "give image_size= to have the networks see them all at one size"
                 )
             return ImageSpec(form=form, grid=network_grid(form.shape), low=low, high=high, fit="pad")
@@ -328,16 +277,12 @@ class RawView:
             raise DataError(f"expected image_size= of {ndim} numbers, found {shape}")
         return ImageSpec(form=form, grid=network_grid(shape), low=low, high=high, fit="resize")
 
-    def _sample_arrays(self) -> list[npt.NDArray[Any]]:
-        return self._arrays or [self.form.array(self.raw(i)) for i in range(min(len(self), 64))]
-
     def images(self, indices: Sequence[int] | npt.NDArray[np.int64] | None = None, *, spec: ImageSpec) -> Tensor:
         """Returns raw images as `(n, C, *grid)` float32 in [-1, 1], in the order of `indices` (None: all)."""
-        self._scanned()
+        arrays = self._scanned().arrays
         indices = np.arange(len(self)) if indices is None else np.asarray(indices, dtype=np.int64)
         if not len(indices):
             return torch.empty(0, spec.channels, *spec.grid)
-        arrays = self._arrays
         read = [self.form.array(self.raw(int(i))) if arrays is None else arrays[int(i)] for i in indices]
         if len({array.shape for array in read}) == 1:
             return spec.decode(np.stack(read))
@@ -345,7 +290,8 @@ class RawView:
 
     def __getstate__(self) -> dict[str, Any]:
         """Workers get no copy of the images."""
-        return {**self.__dict__, "_arrays": None, "_pipelines": {}, "_examples": {}}
+        scan = None if self._scan is None else replace(self._scan, arrays=None)
+        return {**self.__dict__, "_scan": scan, "_pipelines": {}, "_examples": {}}
 
 
 def _fresh(label: Any) -> Any:

@@ -281,9 +281,9 @@ def test_a_view_in_workers():
 
 def test_large_sets_are_not_kept_in_memory(monkeypatch):
     kept = RawView(pairs(random_images()), progress=False)
-    monkeypatch.setattr("gan_augment.source._KEEP_BYTES", 300)
+    monkeypatch.setattr("gan_augment.scan._KEEP_BYTES", 300)
     read = RawView(pairs(random_images()), progress=False)
     spec = read.spec()
-    assert read._arrays is None
+    assert read._scanned().arrays is None
     assert spec == kept.spec()
     assert torch.equal(read.images([2, 0], spec=spec), kept.images([2, 0], spec=spec))
