@@ -200,10 +200,7 @@ def demo(
     from gan_augment.demo import run_demo
     from gan_augment.report import comparison_table
 
-    def say(text: str) -> None:
-        typer.echo(text, err=True)
-
-    result = run_demo(out, seeds=range(seeds), progress=not quiet, say=say)
+    result = run_demo(out, seeds=range(seeds), progress=not quiet)
     _print(result, f"{comparison_table(result)}\n\n{out}: result.json, samples.png, report.html", as_json)
 
 

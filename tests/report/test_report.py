@@ -28,7 +28,7 @@ METRICS = {"balanced_accuracy", "macro_f1", "rare_recall"}
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     out = tmp_path_factory.mktemp("demo") / "run"
-    return out, run_demo(out, seeds=(0, 1), settings=TINY, progress=False, say=lambda _: None)
+    return out, run_demo(out, seeds=(0, 1), settings=TINY, progress=False)
 
 
 def test_writes_what_it_says(demo: tuple[Path, dict]) -> None:
@@ -52,9 +52,7 @@ def test_result_holds_every_arm_and_difference(demo: tuple[Path, dict]) -> None:
     best = result["arms"][result["best_without_synthetic"]]["balanced_accuracy"]["values"]
     selected = result["arms"]["selected_synthetic"]["balanced_accuracy"]["values"]
     assert result["selected_minus_best"]["balanced_accuracy"]["values"] == pytest.approx(np.subtract(selected, best))
-    assert best == max(
-        (result["arms"][arm]["balanced_accuracy"]["values"] for arm in ARMS[:4]), key=sum
-    )
+    assert best == max((result["arms"][arm]["balanced_accuracy"]["values"] for arm in ARMS[:4]), key=sum)
     assert result["seeds"] == [0, 1]
     assert result["seconds"] > 0
     assert "cores" in result["machine"]

@@ -1,0 +1,174 @@
+"""One replicate of the demo: split, GANs, judge, pools, and the scores of every arm."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gan_augment.augmentation import Augmentation
+from gan_augment.balance import MIN_IMAGES
+from gan_augment.dataset import GANAugmentedDataset
+from gan_augment.demo.digits import long_tail
+from gan_augment.errors import SmallClassWarning
+from gan_augment.evaluation import Arm, Comparison, check_no_overlap, compare, score_arm
+from gan_augment.features import TrainedExtractor
+from gan_augment.pool import SyntheticPool
+from gan_augment.recipes import RECIPES
+from gan_augment.selection import CentroidSelector
+from gan_augment.source import RawView
+from gan_augment.training import fit
+
+__all__ = ["STAGES", "DemoSettings", "Replicate", "compare_scores"]
+
+_AUGMENTATION = Augmentation(translate=0.06, rotate=0.1, scale=0.05)
+"""Of every augmented arm: half a pixel of shift; the default's whole pixel cost oversampling more than it gave."""
+
+_WITHOUT_SYNTHETIC = ("as_is", "oversampling", "oversampling_augmented", "balanced_softmax_augmented")
+
+
+STAGES = 10
+"""What a replicate tells of: the judge, two GANs with their pools, seven arms."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings:
+    """How long the demo trains.
+
+    Attributes:
+        gan_steps: Steps of each GAN.
+        gan_learning_rate: Of each generator; higher than the recipes' own, for so short a training.
+        judge_steps: Steps of the judge.
+        classifier_steps: Steps of the classifier, the same for every arm.
+        synthetic_share: Dose of every arm with synthetic images.
+    """
+
+    gan_steps: int = 600
+    gan_learning_rate: float = 5e-4
+    judge_steps: int = 300
+    classifier_steps: int = 500
+    synthetic_share: float = 0.5
+
+
+def compare_scores(scores: Sequence[Mapping[str, Mapping[str, float]]]) -> Comparison:
+    """Compares the demo's arms over replicates, each `{arm: {metric: value}}`."""
+    return compare(
+        scores, without_synthetic=_WITHOUT_SYNTHETIC, selected="selected_synthetic", random="random_synthetic"
+    )
+
+
+class Replicate:
+    """One seed: split, GANs, judge, pools, and the arms' scores.
+
+    Args:
+        seed: Of everything.
+        settings: How long to train.
+        folder: Where judge, GANs and pools go; None to keep them in memory.
+        say: Told of each stage as it is done.
+    """
+
+    def __init__(
+        self, seed: int, settings: DemoSettings, folder: Path | None = None, say: Callable[[str], None] | None = None
+    ) -> None:
+        self.seed, self.settings = seed, settings
+        self.say = say or (lambda _: None)
+        self.train, self.test = long_tail(seed)
+        self.view = RawView(self.train, progress=False)
+        check_no_overlap(self.view, RawView(self.test, progress=False))
+        self.warnings: list[str] = []
+        self.rare = np.flatnonzero(self.view.counts < MIN_IMAGES).tolist()
+        self.pools = self._build_pools(folder)
+
+    def _build_pools(self, folder: Path | None) -> dict[str, SyntheticPool]:
+        def place(name: str) -> Path | None:
+            return None if folder is None else folder / name
+
+        settings, seed = self.settings, self.seed
+        judge = TrainedExtractor.fit(self.view, steps=settings.judge_steps, seed=seed, progress=False)
+        if folder is not None:
+            judge.save(folder / "judge")
+        self.say("judge")
+        pools = {}
+        for recipe in ("dagan", "sngan"):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", SmallClassWarning)
+                gan = fit(
+                    self.view,
+                    RECIPES[recipe](steps=settings.gan_steps, learning_rate=settings.gan_learning_rate),
+                    out=place(recipe),
+                    seed=seed,
+                    progress=False,
+                )
+            if recipe == "dagan":  # both see the same classes
+                self.warnings += [str(warning.message) for warning in caught]
+            pools[recipe] = SyntheticPool.build(
+                gan,
+                self.view,
+                selector=CentroidSelector(judge),
+                out=place(f"{recipe}-pool"),
+                seed=seed,
+                progress=False,
+            )
+            self.say(recipe)
+        return pools
+
+    def arms(self) -> list[Arm]:
+        """Returns the arms; those with synthetic images share augmentation and dose."""
+        augmentation, dagan = _AUGMENTATION, self.pools["dagan"]
+        prior = [float(count) for count in self.view.counts]
+        oversampled = self._mixed(None)
+        synthetic = {
+            "random_synthetic": dagan.sample(dagan.counts, seed=self.seed),
+            "selected_synthetic": dagan,
+            "sngan_synthetic": self.pools["sngan"],
+        }
+        return [
+            Arm(name="as_is", data=self.train),
+            Arm(name="oversampling", data=oversampled),
+            Arm(name="oversampling_augmented", data=oversampled, augmentation=augmentation),
+            Arm(name="balanced_softmax_augmented", data=self.train, augmentation=augmentation, prior=prior),
+            *[
+                Arm(name=name, data=self._mixed(pool, name), augmentation=augmentation, synthetic=True)
+                for name, pool in synthetic.items()
+            ],
+        ]
+
+    def _mixed(self, pool: SyntheticPool | None, arm: str = "") -> GANAugmentedDataset:
+        share = 0.0 if pool is None else self.settings.synthetic_share
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", SmallClassWarning)
+            mixed = GANAugmentedDataset(self.view, pool, synthetic_share=share, seed=self.seed)
+        self.warnings += [f"{arm}: {warning.message}" for warning in caught]
+        return mixed
+
+    def scores(self) -> dict[str, dict[str, float]]:
+        """Returns arm to metric to value."""
+        scores = {}
+        for arm in self.arms():
+            scores[arm.name] = score_arm(
+                arm,
+                self.test,
+                num_classes=self.view.num_classes,
+                rare=self.rare,
+                steps=self.settings.classifier_steps,
+                seed=self.seed,
+            )
+            self.say(arm.name)
+        return scores
+
+    def class_table(self) -> list[dict[str, Any]]:
+        """Returns a row a class, the largest class first."""
+        rows = [
+            {
+                "name": row["class"],
+                "real": int(self.view.counts[label]),
+                "candidates": row["candidates"],
+                "kept": row["kept"],
+                "disagrees": row["rejected"].get("judge disagrees", 0),
+                "far": row["rejected"].get("far from its class", 0),
+            }
+            for label, row in enumerate(self.pools["dagan"].table())
+        ]
+        return sorted(rows, key=lambda row: -row["real"])
