@@ -12,24 +12,32 @@ from gan_augment.machine import describe_machine
 RESULTS = Path(__file__).parent / "results"
 
 
-def unit(name: str, settings: dict[str, Any], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Returns the result of a unit of work: from its file where the same settings were run before, else by working."""
+def stored(name: str, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """Returns the result of a unit of work that was run before with the same settings, else None."""
     path = RESULTS / f"{name}.json"
-    if path.is_file():
-        found: dict[str, Any] = json.loads(path.read_bytes())
-        if found["settings"] == settings:
-            return found
-    print(f"running {name}", flush=True)
+    found: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
+    return found if found.get("settings") == settings else None
+
+
+def store(name: str, settings: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
+    """Writes the result of a unit of work with machine, versions and date, and returns it."""
     result = {
         "settings": settings,
         "machine": describe_machine(),
         "versions": versions(),
         "date": datetime.date.today().isoformat(),
-        **work(),
+        **measured,
     }
+    path = RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, result)
+    print(f"wrote {path.relative_to(RESULTS.parent.parent)}", flush=True)
     return result
+
+
+def unit(name: str, settings: dict[str, Any], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Returns the result of a unit of work, working only where it was not run before with the same settings."""
+    return stored(name, settings) or store(name, settings, work())
 
 
 def write_table(

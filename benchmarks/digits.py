@@ -1,10 +1,9 @@
 """The demo's comparison over ten seeds: python -m benchmarks.digits"""
 
 import dataclasses
-import functools
 from typing import Any
 
-from benchmarks.common import RESULTS, measured_on, unit
+from benchmarks.common import RESULTS, measured_on, store, stored
 from gan_augment.artifacts import write_bytes
 from gan_augment.demo import DemoSettings, compare_scores, run_replicates
 from gan_augment.report import comparison_table
@@ -12,20 +11,15 @@ from gan_augment.report import comparison_table
 SEEDS = range(10)
 
 
-def replicate(seed: int, settings: DemoSettings) -> dict[str, Any]:
-    return run_replicates([seed], settings, progress=False)[0]
+def unit_of(seed: int) -> tuple[str, dict[str, Any]]:
+    return f"digits/seed-{seed}", {"seed": seed, **dataclasses.asdict(DemoSettings())}
 
 
 def main() -> None:
-    settings = DemoSettings()
-    results = [
-        unit(
-            f"digits/seed-{seed}",
-            {"seed": seed, **dataclasses.asdict(settings)},
-            functools.partial(replicate, seed, settings),
-        )
-        for seed in SEEDS
-    ]
+    missing = [seed for seed in SEEDS if stored(*unit_of(seed)) is None]
+    for seed, measured in zip(missing, run_replicates(missing, DemoSettings()), strict=True):
+        store(*unit_of(seed), measured)
+    results = [result for seed in SEEDS if (result := stored(*unit_of(seed))) is not None]
     comparison = compare_scores([result["scores"] for result in results])
     told = {
         **comparison.to_json(),

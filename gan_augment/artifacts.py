@@ -5,13 +5,14 @@ a full disk leaves no folder that looks whole.
 """
 
 import contextlib
+import glob
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from safetensors import SafetensorError
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from gan_augment.errors import ArtifactError, StorageError
 
 __all__ = [
+    "adopt_state",
     "load_state",
     "new_folder",
     "read_json",
@@ -35,6 +37,7 @@ __all__ = [
 ]
 
 _MAX_JSON_BYTES = 256 * 2**20
+_LOCK = ".lock"
 
 
 @contextlib.contextmanager
@@ -70,6 +73,9 @@ def refuse_existing(folder: str | Path, what: str) -> None:
 def new_folder(folder: str | Path, what: str) -> Iterator[Path]:
     """Gives a hidden folder beside `folder` to write in, and renames it to `folder` when all went well.
 
+    The hidden folder is locked while it is written; one that a killed process left behind is not, and is removed by
+    the next that writes to the same place.
+
     Raises:
         ArtifactError: `folder` already exists and is not empty.
         StorageError: The disk refused; what was written is removed.
@@ -78,16 +84,44 @@ def new_folder(folder: str | Path, what: str) -> Iterator[Path]:
     refuse_existing(folder, what)
     with storing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(folder)
         work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
-        try:
+    try:
+        with storing(folder):
+            lock = open(work / _LOCK, "wb")  # noqa: SIM115  (held while the folder is written)
+        with lock:
+            _try_lock(lock)
             yield work
-            _sync_folder(work)
-            os.chmod(work, 0o777 & ~_umask())
-            os.replace(work, folder)
-            _sync_folder(folder.parent)
-        except BaseException:
-            shutil.rmtree(work, ignore_errors=True)
-            raise
+            with storing(folder):
+                (work / _LOCK).unlink()
+                _sync_folder(work)
+                os.chmod(work, 0o777 & ~_umask())
+                os.replace(work, folder)
+                _sync_folder(folder.parent)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    """Locks a file until it is closed or its process ends; tells whether nobody else holds it."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on Windows: nothing is taken for stale there
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _remove_stale(folder: Path) -> None:
+    """Removes what killed processes left of earlier attempts to write `folder`."""
+    for path in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
+        with contextlib.suppress(OSError), open(path / _LOCK, "rb") as lock:
+            if _try_lock(lock):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _umask() -> int:
@@ -197,6 +231,19 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str) -> Non
         told = "; ".join(f"{len(names)} {why}: {_some(names)}" for why, names in parts if names)
         raise ArtifactError(f"expected weights of the architecture of {what}, found others: {told}")
     module.load_state_dict(dict(state))
+
+
+def adopt_state(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
+    """Gives a module that was built on the meta device the tensors of a file, without copying them.
+
+    Built so, a description that asks for absurd sizes takes no memory before it is known not to be that of the file.
+
+    Raises:
+        ArtifactError: As `load_state`.
+    """
+    load_state(module, {name: tensor.to("meta") for name, tensor in state.items()}, what)
+    own = module.state_dict()
+    module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in state.items()}, assign=True)
 
 
 def _some(names: list[str], most: int = 5) -> str:

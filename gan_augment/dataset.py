@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from gan_augment.balance import MIN_IMAGES, SamplingStrategy, numbers_to_add
 from gan_augment.errors import ConfigError, DataError, SmallClassWarning
-from gan_augment.pipelines import preserved_rng
+from gan_augment.pipelines import call_transform, preserved_rng
 from gan_augment.pool import SyntheticPool
 from gan_augment.seeds import slot_uniforms
 from gan_augment.source import RawView
@@ -112,7 +112,7 @@ class GANAugmentedDataset(Dataset[Any]):
             raise ConfigError(f"expected transform='inherit', None or a callable, found {transform!r}")
         self.synthetic_share, self.schedule, self.transform = synthetic_share, schedule, transform
         self.seed = int(seed)
-        self._view = base if isinstance(base, RawView) else RawView(base, targets, groups, progress=progress)
+        self._view = RawView.of(base, targets, groups, progress=progress)
         self.base = self._view.base
         self.classes = self._view.classes
         wanted = numbers_to_add(sampling_strategy, self._view.targets, self.classes, self._view.values)
@@ -269,7 +269,7 @@ class GANAugmentedDataset(Dataset[Any]):
         if self.transform == "inherit":
             return self._view.finish(image, label)
         if self.transform is not None:
-            image = self.transform(image)
+            image = call_transform(self.transform, image)
         return self._view.structure.assemble(image, self._finished_label(label))
 
     def _finished_label(self, label: int) -> Any:

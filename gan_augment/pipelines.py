@@ -21,6 +21,7 @@ from gan_augment.items import ItemStructure, same
 
 __all__ = [
     "Pipeline",
+    "call_transform",
     "has_transforms",
     "inner_datasets",
     "innermost",
@@ -151,7 +152,8 @@ def has_transforms(dataset: Any) -> bool:
     return any(isinstance(layer, TensorDataset) or _own(layer).keys() & set(_NAMES) for layer in layers(dataset, 0))
 
 
-def _call(transform: Any, image: Any) -> Any:
+def call_transform(transform: Any, image: Any) -> Any:
+    """Calls a transform on an image; albumentations' in its own way, by keyword."""
     if type(transform).__module__.partition(".")[0] == "albumentations":
         return transform(image=image)["image"]
     return transform(image)
@@ -185,7 +187,7 @@ class Pipeline:
             if way == "joint":
                 image, label = first(image, label)
             else:
-                image = image if first is None else _call(first, image)
+                image = image if first is None else call_transform(first, image)
                 label = label if target is None else target(label)
             item = structure.assemble(image, label)
         return item

@@ -6,7 +6,7 @@ last, on real and synthetic images alike.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from gan_augment.errors import DataError
+from gan_augment.errors import ConfigError, DataError
 from gan_augment.fingerprint import hash_groups
 from gan_augment.images import ImageSpec, RawForm, network_grid
 from gan_augment.items import ItemStructure, label_value
@@ -79,6 +79,26 @@ class RawView:
         self.groups = None if groups is None else self._column(groups, "groups")
         self._examples: dict[int, tuple[Any, Pipeline | None]] = {}
         self._scan: Scan | None = None
+
+    @classmethod
+    def of(
+        cls,
+        dataset: Any,
+        targets: npt.ArrayLike | None = None,
+        groups: Sequence[Any] | npt.NDArray[Any] | None = None,
+        *,
+        progress: bool = True,
+    ) -> Self:
+        """Returns `dataset` itself where it is a view, else a view of it.
+
+        Raises:
+            ConfigError: It is a view, and targets or groups are given, which the view has already.
+        """
+        if not isinstance(dataset, cls):
+            return cls(dataset, targets, groups, progress=progress)
+        if targets is not None or groups is not None:
+            raise ConfigError("expected no targets= or groups= beside a RawView, found some; give them to the RawView")
+        return dataset
 
     def __len__(self) -> int:
         return len(self.base)

@@ -225,6 +225,10 @@ class Selector(Protocol):
         """Returns the settings as JSON values."""
         ...
 
+    def save(self, folder: str | Path) -> Path:
+        """Writes the fitted selector, without its extractor, as a folder of safetensors and JSON."""
+        ...
+
 
 def as_labels(labels: npt.ArrayLike) -> IntArray:
     """Returns labels as `(N,)` int64, from a tensor, an array, a list or a number."""

@@ -5,6 +5,8 @@ import os
 import pickle
 import resource
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -277,3 +279,37 @@ def test_versions_are_what_runs():
     found = versions()
     assert found["torch"] == torch.__version__
     assert found.keys() == {"python", "gan_augment", "torch", "numpy"}
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from gan_augment.artifacts import new_folder
+with new_folder(Path(sys.argv[1]) / "pool", "pool") as work:
+    (work / "half").write_text("half")
+    print(work.name, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killed:
+        dead = tmp_path / killed.stdout.readline().strip()
+        killed.kill()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as living:
+        alive = tmp_path / living.stdout.readline().strip()
+        try:
+            assert not dead.exists()
+            with new_folder(tmp_path / "pool", "pool") as work:
+                (work / "whole").write_text("whole")
+                assert sorted(path for path in tmp_path.iterdir()) == sorted([alive, work])
+            assert [path.name for path in (tmp_path / "pool").iterdir()] == ["whole"]
+        finally:
+            living.kill()
+
+
+def test_an_error_of_the_callers_own_stays_what_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError, match="mine"), new_folder(tmp_path / "pool", "pool"):
+        raise FileNotFoundError("mine")
+    assert list(tmp_path.iterdir()) == []

@@ -536,3 +536,32 @@ def test_parameters_that_cannot_work(settings: dict[str, Any], told: str) -> Non
 def test_a_balanced_set_gets_no_slots() -> None:
     base = Pictures((20, 20))
     assert len(augmented(base, SyntheticPool.from_arrays(torch.zeros(2, 1, 8, 8), [0, 1]))) == 40
+
+
+def test_a_grey_pool_goes_into_a_set_of_rgb_images() -> None:
+    """As from `gan-augment build` on grey files, into an ImageFolder whose loader converts them to RGB."""
+    grey, rgb = Pictures(COUNTS, "pil"), Pictures(COUNTS, "pil", channels=3)
+    train = augmented(rgb, pool_for(grey), synthetic_share=1, transform=None)
+    image, _ = train[150]
+    assert train.origin(150).kind == "synthetic"
+    assert (image.mode, image.size) == ("RGB", (8, 8))
+    row = train.origin(150).row
+    assert row is not None
+    assert train.pool is not None
+    assert same(image, train.pool.raw(row).convert("RGB"))
+    with pytest.raises(DataError, match="channels 1 against 3"):
+        augmented(grey, pool_for(rgb, toy_synthesizer(shape=(3, 8, 8))))
+
+
+def test_an_albumentations_transform_is_called_its_own_way() -> None:
+    albumentations = pytest.importorskip("albumentations")
+    transform = albumentations.Compose([albumentations.Normalize(mean=0.0, std=1.0, max_pixel_value=127.5)])
+    base = Pictures(COUNTS, "array")
+    plain, changed = augmented(base, transform=None), augmented(base, transform=transform)
+    index = next(i for i in range(107, 180) if plain.origin(i).kind == "synthetic")
+    np.testing.assert_allclose(changed[index][0], plain[index][0] / 127.5, rtol=1e-5)
+
+
+def test_targets_beside_a_view_are_refused() -> None:
+    with pytest.raises(ConfigError, match="give them to the RawView"):
+        augmented(view(Pictures(COUNTS)), toy_synthesizer(), targets=[0] * 107)

@@ -66,7 +66,7 @@ def run_demo(
     with storing(out):
         shutil.rmtree(aside, ignore_errors=True)
     with new_folder(aside, "demo") as work:
-        replicates = run_replicates(seeds, settings, folder=work / f"seed-{seeds[0]}", progress=progress)
+        replicates = list(run_replicates(seeds, settings, folder=work / f"seed-{seeds[0]}", progress=progress))
         comparison = compare_scores([replicate["scores"] for replicate in replicates])
         result = {
             "kind": KIND,
@@ -110,7 +110,7 @@ def _refuse_foreign(out: Path) -> None:
 
 def run_replicates(
     seeds: Sequence[int], settings: DemoSettings, *, folder: Path | None = None, progress: bool = True
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """Runs replicates in processes of one thread each, as many at a time as there are cores.
 
     One thread each makes small networks as fast as it gets, and the numbers the same on any number of cores.
@@ -121,8 +121,8 @@ def run_replicates(
         folder: Where the artifacts of the first go; None to keep none.
         progress: Whether to show a bar on a terminal.
 
-    Returns:
-        For each replicate its `scores`, `classes`, `warnings` and `seconds`.
+    Yields:
+        For each replicate, in order, its `scores`, `classes`, `warnings` and `seconds`.
     """
     context = multiprocessing.get_context("spawn")
     stages = context.SimpleQueue()
@@ -132,7 +132,7 @@ def run_replicates(
         _bar(stages, len(seeds) * STAGES, progress),
         ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(stages,)) as executor,
     ):
-        return list(executor.map(_replicate, seeds, [settings] * len(seeds), folders))
+        yield from executor.map(_replicate, seeds, [settings] * len(seeds), folders)
 
 
 _stages: Any = None

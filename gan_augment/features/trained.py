@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gan_augment.artifacts import (
-    load_state,
+    adopt_state,
     new_folder,
     read_json,
     read_tensors,
@@ -121,7 +121,7 @@ class TrainedExtractor:
         Raises:
             DataError: There are fewer than two classes, or a class has fewer than two images.
         """
-        view = dataset if isinstance(dataset, RawView) else RawView(dataset, targets, progress=progress)
+        view = RawView.of(dataset, targets, progress=progress)
         check_classes(view.counts, view.classes, min_images=0)
         image_spec = view.spec(image_size)
         spec = NetworkSpec(channels=image_spec.channels, grid=image_spec.grid, num_classes=view.num_classes)
@@ -223,12 +223,13 @@ class TrainedExtractor:
             ) from None
         fitted_on = tensors.pop("fitted_on", torch.empty(0, dtype=torch.int64)).numpy()
         state = {name.removeprefix("network."): value for name, value in tensors.items()}
-        load_state(network, {name: value.to("meta") for name, value in state.items()}, f"the judge in {folder}")
-        own = network.state_dict()
-        network.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()}, assign=True)
+        adopt_state(network, state, f"the judge in {folder}")
         try:
-            return cls(network, spec, classes=classes, image_spec=image_spec, passes=passes, fitted_on=fitted_on)
+            judge = cls(network, spec, classes=classes, image_spec=image_spec, passes=passes, fitted_on=fitted_on)
         except ConfigError as error:
             raise ArtifactError(
                 f"expected a whole extractor.json in {folder}, found that it is damaged: {error}"
             ) from None
+        if judge.fingerprint != about.get("fingerprint"):
+            raise ArtifactError(f"expected the weights that were saved in {folder}, found others; the file is damaged")
+        return judge

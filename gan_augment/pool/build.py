@@ -68,7 +68,7 @@ def build_store(
         refuse_existing(folder, "pool")
     if not (math.isfinite(reserve) and reserve >= 1):
         raise ConfigError(f"expected reserve= of at least 1 candidate for each needed image, found {reserve}")
-    view = like if isinstance(like, RawView) else RawView(like, progress=progress)
+    view = RawView.of(like, progress=progress)
     needed = _needed(view, sampling_strategy, counts)
     mapping = match_classes(view.classes, synthesizer.num_classes, synthesizer.class_names, sorted(needed))
     if isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents and not synthesizer.is_bound:

@@ -105,6 +105,8 @@ class SyntheticPool:
         if len(images) != len(values) or not len(images):
             raise DataError(f"expected one label for each image, found {len(images)} images and {len(values)} labels")
         form = RawForm.of(images[0])
+        if images.dtype.kind == "f" and not np.isfinite(images).all():
+            raise DataError("expected finite values, found NaN or infinity among the images; repair or remove them")
         if classes is None:
             names = sorted({str(value) for value in values})
             index = [names.index(str(value)) for value in values]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gan_augment.artifacts import write_json, write_tensors
+from gan_augment.artifacts import storing, write_json, write_tensors
 from gan_augment.pool.store import Columns
 
 __all__ = ["ShardWriter", "write_columns"]
@@ -42,16 +42,21 @@ class ShardWriter:
         self._file: io.BufferedWriter | None = None
 
     def append(self, images: npt.NDArray[Any]) -> None:
-        """Writes images `(n, C, *raw_shape)`."""
-        while len(images):
-            if self._file is None:
-                self._open()
-            assert self._file is not None
-            part, images = images[: self._room], images[self._room :]
-            self._file.write(np.ascontiguousarray(part, dtype=self.dtype).tobytes())
-            self._room -= len(part)
-            if self._room == 0:
-                self.close()
+        """Writes images `(n, C, *raw_shape)`.
+
+        Raises:
+            StorageError: The disk refused.
+        """
+        with storing(self.folder):
+            while len(images):
+                if self._file is None:
+                    self._open()
+                assert self._file is not None
+                part, images = images[: self._room], images[self._room :]
+                self._file.write(np.ascontiguousarray(part, dtype=self.dtype).tobytes())
+                self._room -= len(part)
+                if self._room == 0:
+                    self.close()
 
     def _open(self) -> None:
         self._room = min(self._left, self.shard_rows)
@@ -66,7 +71,7 @@ class ShardWriter:
         """Syncs and closes the shard in work."""
         if self._file is not None:
             file, self._file = self._file, None
-            with file:
+            with storing(self.folder), file:
                 file.flush()
                 os.fsync(file.fileno())
 

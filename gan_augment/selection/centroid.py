@@ -5,16 +5,22 @@ features of their class are kept. The paper's layer, number of dropout passes an
 this follows its idea and does not replicate it.
 """
 
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from gan_augment.errors import ConfigError, DataError
+from gan_augment.artifacts import new_folder, read_json, read_tensors, versions, write_json, write_tensors
+from gan_augment.errors import ArtifactError, ConfigError, DataError
 from gan_augment.selection.neighbours import centroid_distances
 from gan_augment.types import Candidates, Decision, Extractor, FloatArray, IntArray
 
 __all__ = ["CentroidSelector"]
+
+_KIND = "gan_augment selector"
+_VERSION = 1
 
 KEPT, DISAGREES, FAR, UNKNOWN = "", "judge disagrees", "far from its class", "class unknown"
 
@@ -45,6 +51,48 @@ class CentroidSelector:
     def settings(self) -> dict[str, Any]:
         """Returns the settings as JSON values."""
         return {"name": "centroid", "keep_share": self.keep_share, "agreement": self.agreement}
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes settings, centroids and thresholds into a new folder; the extractor is saved apart.
+
+        Raises:
+            ConfigError: `calibrate` has not been called.
+            ArtifactError: The folder exists.
+            StorageError: The disk refused.
+        """
+        if self.centroids_ is None or self.known_ is None or self.thresholds_ is None:
+            raise ConfigError("expected fit() and calibrate() before save(), found nothing to save")
+        fitted = {"centroids": self.centroids_, "known": self.known_, "thresholds": self.thresholds_}
+        with new_folder(folder, "selector") as work:
+            write_tensors(work / "fitted.safetensors", {name: torch.from_numpy(a) for name, a in fitted.items()})
+            about = {"kind": _KIND, "version": _VERSION, "settings": self.settings(), "versions": versions()}
+            write_json(work / "selector.json", about)
+        return Path(folder)
+
+    @classmethod
+    def load(cls, folder: str | Path, extractor: Extractor | None = None) -> Self:
+        """Reads what `save` wrote.
+
+        Args:
+            folder: The selector's folder.
+            extractor: The one that it was fitted with.
+
+        Raises:
+            ArtifactError: It is missing, damaged or of a newer version.
+        """
+        about = read_json(Path(folder) / "selector.json", _KIND, _VERSION)
+        fitted = read_tensors(Path(folder) / "fitted.safetensors")
+        try:
+            settings = about["settings"]
+            selector = cls(extractor, keep_share=float(settings["keep_share"]), agreement=settings["agreement"])
+            arrays = [fitted[name].numpy() for name in ("centroids", "known", "thresholds")]
+            lengths, widths = {len(array) for array in arrays}, [array.ndim for array in arrays]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(f"expected a whole selector in {folder}, found {error!r}; it is damaged") from None
+        if len(lengths) != 1 or widths != [2, 1, 1]:
+            raise ArtifactError(f"expected a centroid and a threshold for each class in {folder}, found others")
+        selector.centroids_, selector.known_, selector.thresholds_ = arrays[0], arrays[1].astype(bool), arrays[2]
+        return selector
 
     def fit(self, real: Candidates) -> Self:
         """Takes the mean of each class's real features `(N, D)`.

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from gan_augment.artifacts import load_state, new_folder, read_json, read_tensors, versions, write_json, write_tensors
+from gan_augment.artifacts import adopt_state, new_folder, read_json, read_tensors, versions, write_json, write_tensors
 from gan_augment.errors import ArtifactError, SynthesizerError
 from gan_augment.fingerprint import hash_items, hash_json, hash_tensors
 from gan_augment.images import ImageSpec
@@ -89,7 +89,7 @@ class TrainedSynthesizer:
         Raises:
             SynthesizerError: Its images have another dtype or number of channels.
         """
-        view = dataset if isinstance(dataset, RawView) else RawView(dataset)
+        view = RawView.of(dataset)
         assert self.image_spec is not None
         if different := self.image_spec.form.differences(view.form, ("dtype", "channels")):
             raise SynthesizerError(
@@ -238,6 +238,7 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> TrainedSy
         spec = NetworkSpec.from_json(about["spec"])
         image_spec = ImageSpec.from_json(about["image_spec"])
         classes, seed = [str(label) for label in about["classes"]], int(about["seed"])
+        str(about["fingerprint"]["weights"])
         with torch.device("meta"):  # no memory is taken before the shapes are known to be those of the file
             networks = recipe.networks(spec)
     except ArtifactError:
@@ -251,11 +252,10 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> TrainedSy
     for network_name, network in networks.items():
         prefix = f"{network_name}/"
         state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        shapes = {key: value.to("meta") for key, value in state.items()}
-        load_state(network, shapes, f"{name}'s {network_name} in {folder}")
-        own = network.state_dict()
-        network.load_state_dict({key: value.to(own[key].dtype) for key, value in state.items()}, assign=True)
+        adopt_state(network, state, f"{name}'s {network_name} in {folder}")
     synthesizer = TrainedSynthesizer(
         recipe, networks, spec, class_names=classes, image_spec=image_spec, seed=seed, **known
     )
+    if synthesizer.fingerprint["weights"] != about["fingerprint"]["weights"]:
+        raise ArtifactError(f"expected the weights that were saved in {folder}, found others; the file is damaged")
     return synthesizer.to(device)

@@ -80,7 +80,7 @@ def fit(
         recipe = dataclasses.replace(recipe, steps=steps)
     if unlabelled is not None:
         raise ConfigError(f"expected no unlabelled= for {recipe.name}, which learns from labelled images only")
-    view = dataset if isinstance(dataset, RawView) else RawView(dataset, targets, groups, progress=progress)
+    view = RawView.of(dataset, targets, groups, progress=progress)
     check_classes(view.counts, view.classes, min_images)
     image_spec = view.spec(image_size)
     spec = NetworkSpec(channels=image_spec.channels, grid=image_spec.grid, num_classes=view.num_classes)

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gan_augment.errors import ArtifactError, ConfigError
 from gan_augment.pool import SyntheticPool
 from gan_augment.selection import CentroidSelector
 from gan_augment.types import Candidates, Decision, Selector
@@ -114,3 +116,19 @@ def test_a_pool_is_built_with_it(make: Callable[[], Selector]) -> None:
     assert len(pools[0]) == 51
     assert (pools[0].kept == pools[1].kept).all()
     assert pools[0].about["selector"] == make().settings()
+
+
+def test_saved_equals_loaded(make: Callable[[], Selector], tmp_path: Path) -> None:
+    selector = ready(make)
+    assert selector.save(tmp_path / "selector") == tmp_path / "selector"
+    loaded = type(selector).load(tmp_path / "selector", selector.extractor)  # type: ignore[attr-defined]
+    assert loaded.settings() == selector.settings()
+    assert_same(loaded.decide(seen(300, 7)), selector.decide(seen(300, 7)))
+    with pytest.raises(ArtifactError, match="not to exist"):
+        selector.save(tmp_path / "selector")
+    with pytest.raises(ConfigError, match="before save"):
+        make().save(tmp_path / "unfitted")
+    described = tmp_path / "selector" / "selector.json"
+    described.write_text(described.read_text().replace("keep_share", "keep_chair"))
+    with pytest.raises(ArtifactError, match="damaged"):
+        type(selector).load(tmp_path / "selector")  # type: ignore[attr-defined]

@@ -213,3 +213,13 @@ def test_the_artifact_describes_itself(tmp_path: Path) -> None:
 
 def _stop() -> None:
     raise _Stop
+
+
+def test_flipped_bits_are_found(tmp_path: Path) -> None:
+    fit(quick(), out=tmp_path / "gan")
+    stored = tmp_path / "gan" / "weights.safetensors"
+    content = bytearray(stored.read_bytes())
+    content[len(content) // 2] ^= 1
+    stored.write_bytes(bytes(content))
+    with pytest.raises(ga.ArtifactError, match="weights that were saved"):
+        ga.load(tmp_path / "gan")
