@@ -166,7 +166,7 @@ def test_network_grid_holds_the_image_and_can_be_halved(shape):
         assert target % 2**levels == 0
         assert target // 2**levels >= 4
     if all(s == shape[0] for s in shape):
-        # A halving is given up at more than 15% of padding, so at fewer than 1 / 0.15 cells; one less leaves twice that.
+        # A halving is given up at more than 15% of padding, so at fewer than 1 / 0.15 cells: twice that may be left.
         assert grid[0] // 2**levels <= 14, "a square is halved down to a few cells"
 
 

@@ -30,6 +30,7 @@ from gan_augment.source import RawView
 __all__ = ["KIND", "run_demo", "run_replicates"]
 
 KIND = "gan_augment demo"
+_ADVICE = "More seeds are in benchmarks/results/digits.md (make bench writes it)."
 
 
 def run_demo(
@@ -76,6 +77,7 @@ def run_demo(
             "machine": describe_machine(),
             "versions": versions(),
             "seeds": list(seeds),
+            "advice": _ADVICE if comparison.selected_minus_best["balanced_accuracy"].verdict == 0 else "",
             "settings": vars(settings),
             "imbalance_ratio": IMBALANCE_RATIO,
             "classes": replicates[0]["classes"],
@@ -126,7 +128,7 @@ def run_replicates(
     """
     context = multiprocessing.get_context("spawn")
     stages = context.SimpleQueue()
-    workers = min(len(seeds), os.cpu_count() or 1)
+    workers = max(1, min(len(seeds), os.cpu_count() or 1))
     folders = [folder, *[None] * (len(seeds) - 1)]
     with (
         _bar(stages, len(seeds) * STAGES, progress),
@@ -185,6 +187,7 @@ def _write_page(work: Path, comparison: Comparison, result: Mapping[str, Any], i
     write_report(
         work / "report.html",
         comparison,
+        advice=result["advice"],
         title="Digits with a long tail",
         subtitle=f"scikit-learn's 8x8 digits, imbalance ratio {IMBALANCE_RATIO}, {images} training images, "
         "600 test images",

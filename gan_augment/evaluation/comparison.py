@@ -41,7 +41,7 @@ class Comparison:
             return f"The selected synthetic images did harm: {told}. Do not use them on this set."
         return (
             f"Whether the selected synthetic images help could not be shown on so small a set: {told}; the interval "
-            "holds zero. The benchmark (make bench) runs more seeds."
+            "holds zero."
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ def write_report(
     path: Path,
     comparison: Comparison,
     *,
+    advice: str,
     title: str,
     subtitle: str,
     recipe: str,
@@ -32,6 +33,7 @@ def write_report(
     Args:
         path: The file.
         comparison: Arms and differences.
+        advice: Said after the answer; may be empty.
         title: Heading of the page.
         subtitle: A line below it.
         recipe: The recipe whose pool is shown.
@@ -47,6 +49,7 @@ def write_report(
     environment = Environment(loader=PackageLoader("gan_augment.report", "."), autoescape=True)
     metrics = list(next(iter(comparison.arms.values())))
     page = environment.get_template("page.html.jinja").render(
+        advice=advice,
         title=title,
         subtitle=subtitle,
         comparison=comparison,

@@ -21,7 +21,9 @@ def comparison_table(result: Mapping[str, Any]) -> str:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
     about = f"{len(result['seeds'])} seeds, mean and 95% interval in percent; {result['seconds']:.0f} s on "
-    return "\n".join([*lines, "", f"{about}{result['machine']}.", result["sentence"]])
+    return "\n".join(
+        [*lines, "", f"{about}{result['machine']}.", f"{result['sentence']} {result.get('advice', '')}".strip()]
+    )
 
 
 def _difference(arm: Mapping[str, Any], reference: list[float]) -> str:

@@ -109,6 +109,7 @@ def test_the_page_needs_no_network_and_escapes(demo: tuple[Path, dict], tmp_path
     write_report(
         tmp_path / "page.html",
         comparison,
+        advice="",
         title="<script>alert(1)</script>",
         subtitle="",
         recipe="dagan",
