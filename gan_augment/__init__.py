@@ -9,12 +9,14 @@ from gan_augment.errors import (
     ArtifactError,
     ConfigError,
     DataError,
+    DataMismatchWarning,
     GanAugmentError,
     SmallClassWarning,
     StorageError,
     SynthesizerError,
     TrainingError,
 )
+from gan_augment.evaluation import check_no_overlap
 from gan_augment.features import TrainedExtractor
 from gan_augment.folders import open_folder
 from gan_augment.images import ImageSpec
@@ -32,6 +34,7 @@ __all__ = [
     "CentroidSelector",
     "ConfigError",
     "DataError",
+    "DataMismatchWarning",
     "Decision",
     "Extractor",
     "Features",
@@ -50,6 +53,7 @@ __all__ = [
     "SyntheticPool",
     "TrainedExtractor",
     "TrainingError",
+    "check_no_overlap",
     "fit",
     "load",
     "open_folder",

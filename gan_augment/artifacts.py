@@ -21,11 +21,12 @@ from safetensors.torch import save as save_bytes
 from torch import Tensor, nn
 
 from gan_augment.errors import ArtifactError, StorageError
+from gan_augment.fingerprint import FittedOn
 
 __all__ = [
-    "adopt_state",
     "load_state",
     "new_folder",
+    "pop_fitted_on",
     "read_json",
     "read_tensors",
     "refuse_existing",
@@ -36,8 +37,9 @@ __all__ = [
     "write_tensors",
 ]
 
-_MAX_JSON_BYTES = 256 * 2**20
+_MAX_JSON_BYTES = 16 * 2**20
 _LOCK = ".lock"
+_LONGEST = 200
 
 
 @contextlib.contextmanager
@@ -59,9 +61,16 @@ def refuse_existing(folder: str | Path, what: str) -> None:
     """Raises if `folder` already holds something: nothing of the user's is overwritten.
 
     Raises:
-        ArtifactError: It exists and is not an empty folder.
+        ArtifactError: It exists and is not an empty folder, or cannot be the name of a folder.
     """
     folder = Path(folder)
+    try:
+        usable = folder.name not in ("", "..") and not folder.is_symlink() and len(os.fsencode(folder.name)) <= _LONGEST
+        folder.exists()
+    except (ValueError, OSError):
+        usable = False
+    if not usable:
+        raise ArtifactError(f"expected the name of a new folder for the {what}, found {str(folder)!r}; give another")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ArtifactError(
             f"expected {folder} not to exist yet, found something there; "
@@ -96,10 +105,18 @@ def new_folder(folder: str | Path, what: str) -> Iterator[Path]:
                 (work / _LOCK).unlink()
                 _sync_folder(work)
                 os.chmod(work, 0o777 & ~_umask())
-                os.replace(work, folder)
+                _put_in_place(work, folder, what)
                 _sync_folder(folder.parent)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
+        raise
+
+
+def _put_in_place(work: Path, folder: Path, what: str) -> None:
+    try:
+        os.replace(work, folder)
+    except OSError:
+        refuse_existing(folder, what)  # somebody else was faster
         raise
 
 
@@ -183,8 +200,8 @@ def read_json(path: str | Path, kind: str, version: int) -> dict[str, Any]:
             f"expected {path} to be at most {_MAX_JSON_BYTES >> 20} MiB, found {path.stat().st_size} bytes"
         )
     try:
-        value: dict[str, Any] = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        value: dict[str, Any] = json.loads(path.read_bytes().decode())
+    except (ValueError, RecursionError, OSError) as error:
         raise ArtifactError(f"expected JSON in {path}, found something else ({error}); the file is damaged") from None
     found = value.get("kind") if isinstance(value, dict) else None
     if found != kind:
@@ -195,6 +212,19 @@ def read_json(path: str | Path, kind: str, version: int) -> dict[str, Any]:
             "a newer release of gan_augment is needed to read it"
         )
     return value
+
+
+def pop_fitted_on(tensors: dict[str, Tensor], path: str | Path) -> FittedOn:
+    """Takes what an artifact was fitted on out of what `read_tensors` read.
+
+    Raises:
+        ArtifactError: It is no column of int64.
+    """
+    taken = {name: tensors.pop(name, torch.empty(0, dtype=torch.int64)) for name in ("fitted_on", "groups")}
+    for name, hashes in taken.items():
+        if hashes.ndim != 1 or hashes.dtype != torch.int64:
+            raise ArtifactError(f"expected {name} to be hashes in {path}, found {hashes.dtype} {tuple(hashes.shape)}")
+    return FittedOn(taken["fitted_on"].numpy(), taken["groups"].numpy())
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -208,42 +238,40 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         raise ArtifactError(f"expected weights in {path}, found no such file")
     try:
         return load_bytes(path.read_bytes())
-    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+    except (SafetensorError, ValueError, KeyError, RuntimeError, OSError) as error:
         raise ArtifactError(f"expected safetensors in {path}, found a damaged file ({error})") from None
 
 
-def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
+def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str, *, adopt: bool = False) -> None:
     """Loads a state dict, and shows which keys and shapes differ where the architecture is another one.
 
+    Args:
+        module: Where it goes.
+        state: Named tensors.
+        what: What the module is, for messages.
+        adopt: Take the tensors themselves instead of copying them: for a module that was built on the meta device, so
+            that a description that asks for absurd sizes takes no memory.
+
     Raises:
-        ArtifactError: Names keys missing, keys left over and shapes that differ.
+        ArtifactError: Names keys missing, keys left over, shapes and types that differ, and values not finite.
     """
     own = module.state_dict()
-    missing = sorted(own.keys() - state.keys())
-    extra = sorted(state.keys() - own.keys())
-    shapes = [
-        f"{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in sorted(own.keys() & state.keys())
-        if own[name].shape != state[name].shape
-    ]
-    if missing or extra or shapes:
-        parts = [("missing", missing), ("not expected", extra), ("of another shape", shapes)]
-        told = "; ".join(f"{len(names)} {why}: {_some(names)}" for why, names in parts if names)
+    both = sorted(own.keys() & state.keys())
+    parts = {
+        "missing": sorted(own.keys() - state.keys()),
+        "not expected": sorted(state.keys() - own.keys()),
+        "of another shape": [
+            f"{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
+            for name in both
+            if own[name].shape != state[name].shape
+        ],
+        "of another type": [name for name in both if own[name].dtype != state[name].dtype],
+        "not finite": [name for name in both if not state[name].isfinite().all()],
+    }
+    told = "; ".join(f"{len(names)} {why}: {_some(names)}" for why, names in parts.items() if names)
+    if told:
         raise ArtifactError(f"expected weights of the architecture of {what}, found others: {told}")
-    module.load_state_dict(dict(state))
-
-
-def adopt_state(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
-    """Gives a module that was built on the meta device the tensors of a file, without copying them.
-
-    Built so, a description that asks for absurd sizes takes no memory before it is known not to be that of the file.
-
-    Raises:
-        ArtifactError: As `load_state`.
-    """
-    load_state(module, {name: tensor.to("meta") for name, tensor in state.items()}, what)
-    own = module.state_dict()
-    module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in state.items()}, assign=True)
+    module.load_state_dict(dict(state), assign=adopt)
 
 
 def _some(names: list[str], most: int = 5) -> str:

@@ -41,6 +41,8 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         limits = {"translate": 1.0, "rotate": math.pi, "scale": 0.9, "brightness": 2.0, "contrast": 1.0, "cutout": 1.0}
+        if not isinstance(self.flip, bool):
+            raise ConfigError(f"expected flip True or False, found {self.flip!r}")
         for name, limit in limits.items():
             if not 0 <= getattr(self, name) <= limit:
                 raise ConfigError(f"expected {name} from 0 to {limit:g}, found {getattr(self, name)}")

@@ -1,6 +1,7 @@
 """The command line: fit, build, demo."""
 
 import json
+import shlex
 import sys
 import time
 import warnings
@@ -35,6 +36,23 @@ def _example(*commands: str) -> str:
 
 def _print(result: dict[str, Any], told: str, as_json: bool) -> None:
     typer.echo(json.dumps(result, indent=2, sort_keys=True) if as_json else told)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"gan-augment {version('gan_augment')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Rebalance an imbalanced image set with synthetic images of its rare classes."""
 
 
 @app.command(
@@ -84,9 +102,10 @@ def fit(
         "fingerprint": gan.fingerprint,
         "seconds": round(time.monotonic() - began, 1),
     }
+    following = ["gan-augment", "build", str(out), "--like", str(folder), "--out", f"{out}-pool"]
     told = (
         f"{out}: {gan.recipe.name}, {gan.num_classes} classes, {len(gan.fitted_on)} images, {result['seconds']} s\n"
-        f"Next: gan-augment build {out} --like {folder} --out {out.parent / 'pool'}"
+        f"Next: {shlex.join(following)}"
     )
     _print(result, told, as_json)
 
@@ -113,23 +132,29 @@ def build(
         list[str] | None, typer.Option(help="CLASS=NUMBER of images needed instead; may be given several times.")
     ] = None,
     reserve: Annotated[float, typer.Option(help="Candidates drawn for each image needed.")] = 2.0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     image_size: Annotated[int | None, typer.Option(help="Side that a new judge works at.")] = None,
     seed: Seed = 0,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Draw candidates, select, and store them as a pool."""
+    """Draw candidates, select, and store them as a pool.
+
+    Beside the pool, OUT-samples.png shows real, kept and rejected images of each class.
+    """
     from gan_augment.artifacts import refuse_existing
     from gan_augment.features import TrainedExtractor
     from gan_augment.folders import open_folder
+    from gan_augment.machine import pick_device
     from gan_augment.pool import SyntheticPool
+    from gan_augment.report import sample_grid
     from gan_augment.selection import CentroidSelector
     from gan_augment.source import RawView
     from gan_augment.synthesizers import load
 
     began = time.monotonic()
     refuse_existing(out, "pool")
-    synthesizer = load(gan)
+    synthesizer = load(gan, device=pick_device(device))
     view = RawView(open_folder(like), progress=not quiet)
     selector = None
     if select:
@@ -137,7 +162,7 @@ def build(
             extractor = TrainedExtractor.load(judge)
         else:
             size = image_size or (synthesizer.spec.grid if view.full_form.shape is None else None)
-            extractor = TrainedExtractor.fit(view, image_size=size, seed=seed, progress=not quiet)
+            extractor = TrainedExtractor.fit(view, image_size=size, seed=seed, device=device, progress=not quiet)
             if judge is not None:
                 extractor.save(judge)
         selector = CentroidSelector(extractor, keep_share=keep_share)
@@ -152,11 +177,14 @@ def build(
         seed=seed,
         progress=not quiet,
     )
+    picture = out.with_name(f"{out.name}-samples.png")
+    sample_grid(view, pool, picture)
     table = [row for row in pool.table() if row["candidates"]]
     result = {
         "out": str(out),
         "candidates": len(pool.candidates()),
         "kept": len(pool),
+        "samples": str(picture),
         "classes": table,
         "fingerprint": pool.about["fingerprint"],
         "seconds": round(time.monotonic() - began, 1),
@@ -165,6 +193,7 @@ def build(
     for row in table:
         why = ", ".join(f"{number} {text}" for text, number in row["rejected"].items()) or "none"
         lines.append(f"{row['class']:<20}{row['candidates']:>12}{row['kept']:>8}  {why}")
+    lines.append(f"Look at {picture}: real, kept and rejected images of each class.")
     lines.append(f"Next, in Python: ga.GANAugmentedDataset(train_set, ga.SyntheticPool.open({str(out)!r}))")
     _print(result, "\n".join(lines), as_json)
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from gan_augment.balance import MIN_IMAGES, SamplingStrategy, numbers_to_add
-from gan_augment.errors import ConfigError, DataError, SmallClassWarning
+from gan_augment.errors import ConfigError, DataError, DataMismatchWarning, SmallClassWarning
 from gan_augment.pipelines import call_transform, preserved_rng
 from gan_augment.pool import SyntheticPool
 from gan_augment.seeds import slot_uniforms
@@ -122,6 +122,7 @@ class GANAugmentedDataset(Dataset[Any]):
         self._labels: dict[int, Any] = {}
         self.pool = self._as_pool(source, wanted, progress)
         self._rows = self._pool_rows(wanted, min_images)
+        self._parents_are_here = self._check_like()
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
 
     # -- setting up -----------------------------------------------------------------------------------------------
@@ -155,7 +156,7 @@ class GANAugmentedDataset(Dataset[Any]):
         if different:
             raise DataError(
                 f"expected synthetic images like the dataset's own, found others: {different} (dataset against pool); "
-                "build the pool with like=this dataset"
+                "build the pool with like=this dataset, or give arrays of its type, size and channels"
             )
 
     def _different_size(self, pool: SyntheticPool) -> str:
@@ -183,7 +184,7 @@ class GANAugmentedDataset(Dataset[Any]):
                     f"class {self.classes[label]} has {len(self._members[label])} real images and {len(own)} kept "
                     f"synthetic ones: its {number} slots repeat reals. Draw more candidates (reserve=) or keep more",
                     SmallClassWarning,
-                    stacklevel=4,
+                    stacklevel=3,
                 )
                 continue
             rows[label] = own
@@ -200,6 +201,20 @@ class GANAugmentedDataset(Dataset[Any]):
                 "with like=this dataset"
             )
         return found
+
+    def _check_like(self) -> bool:
+        """Tells whether the pool was built like this very dataset, and warns if it was built like another."""
+        like = None if self.pool is None else self.pool.about.get("like")
+        if like is None or like == {"items": len(self._view), "labelling": self._view.labelling}:
+            return like is not None
+        warnings.warn(
+            f"the pool was built like another dataset ({like['items']} items, {len(self._view)} here): its images may "
+            "come from images that are not in this one. If you test on those, the test is worth nothing; check with "
+            "ga.check_no_overlap(test, pool). Parents are not told",
+            DataMismatchWarning,
+            stacklevel=3,
+        )
+        return False
 
     # -- epochs ---------------------------------------------------------------------------------------------------
 
@@ -218,6 +233,9 @@ class GANAugmentedDataset(Dataset[Any]):
         return self.synthetic_share if self.schedule is None else self.schedule.share(epoch, self.synthetic_share)
 
     # -- items ----------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return f"GANAugmentedDataset({len(self._view)} real, {len(self._slots)} slots, share {self.share():g})"
 
     def __len__(self) -> int:
         return len(self._view) + len(self._slots)
@@ -241,6 +259,7 @@ class GANAugmentedDataset(Dataset[Any]):
         if self.pool is not None and len(rows) and dice < self.share():
             row = int(rows[int(which * len(rows))])
             seed, parent = self.pool.provenance(row)
+            parent = parent if self._parents_are_here else None
             return Origin("synthetic", label, row=row, seed=seed, parent=parent)
         members = self._members[label]
         return Origin("repeat", label, index=int(members[int(which * len(members))]))

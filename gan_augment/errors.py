@@ -45,3 +45,7 @@ class StorageError(GanAugmentError, OSError):
 
 class SmallClassWarning(UserWarning):
     """A class has so few images that what is learned of it may not be worth much."""
+
+
+class DataMismatchWarning(UserWarning):
+    """Something was fitted on, or made for, other data than it is used with."""

@@ -7,6 +7,7 @@ Data are hashed item by item, before any transform, so that a test image in a tr
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,48 @@ from torch import Tensor
 
 from gan_augment.errors import DataError
 
-__all__ = ["check_disjoint", "hash_array", "hash_groups", "hash_items", "hash_json", "hash_tensors"]
+__all__ = [
+    "FittedOn",
+    "check_disjoint",
+    "hash_array",
+    "hash_groups",
+    "hash_items",
+    "hash_json",
+    "hash_labelled",
+    "hash_tensors",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class FittedOn:
+    """Hashes of what something was fitted on.
+
+    Attributes:
+        images: `(N,)` int64, sorted, distinct.
+        groups: `(M,)` int64, sorted, distinct.
+    """
+
+    images: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    groups: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    @classmethod
+    def of(cls, thing: Any) -> "FittedOn":
+        """Returns what a synthesizer, judge or pool says of itself; nothing where it says nothing."""
+        found = getattr(thing, "fitted_on", None)
+        return found if isinstance(found, cls) else cls()
+
+    @classmethod
+    def union(cls, *parts: "FittedOn") -> "FittedOn":
+        """Returns all of several."""
+        images, groups = ([getattr(part, name) for part in parts] for name in ("images", "groups"))
+        return cls(np.unique(np.concatenate(images)), np.unique(np.concatenate(groups)))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns the hashes under the names that artifacts store them by."""
+        return {"fitted_on": torch.from_numpy(self.images), "groups": torch.from_numpy(self.groups)}
+
+    def __len__(self) -> int:
+        return len(self.images)
 
 
 def hash_array(array: npt.NDArray[Any]) -> int:
@@ -37,8 +79,18 @@ def hash_items(hashes: npt.NDArray[np.int64]) -> str:
     return hashlib.blake2b(np.sort(hashes).tobytes(), digest_size=8).hexdigest()
 
 
+def hash_labelled(hashes: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> str:
+    """Returns the hash of a set of labelled items whatever their order."""
+    pairs = np.stack([hashes, labels], axis=1)
+    ordered = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    return hashlib.blake2b(np.ascontiguousarray(ordered).tobytes(), digest_size=8).hexdigest()
+
+
 def hash_groups(groups: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Returns a 63-bit hash of each distinct group (patient), sorted: the names themselves are not kept."""
+    """Returns a 63-bit hash of each distinct group (patient), sorted.
+
+    Good for finding a group again, not for hiding it: who can guess a name can confirm it. Give pseudonyms.
+    """
     names = sorted({_group_name(group) for group in groups})
     digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
     return np.sort(np.array([int.from_bytes(d, "little") >> 1 for d in digests], dtype=np.int64))

@@ -1,5 +1,8 @@
 """Image folders: a folder a class, images read in their own mode (grey stays grey, 16 bits stay 16 bits)."""
 
+import math
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,16 +13,34 @@ from gan_augment.errors import DataError
 
 __all__ = ["open_folder", "open_image"]
 
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "PPM", "WEBP")
+_MOST_PIXELS = 2**26
+
 
 def open_image(path: str) -> Image.Image:
-    """Returns the image of a file in its own mode; palettes and one-bit images are converted to RGB and L."""
-    with Image.open(path) as image:
+    """Returns the image of a file in its own mode; palettes and one-bit images are converted to RGB and L.
+
+    Only plain picture formats are read: Pillow hands others, such as EPS, to outside programs.
+
+    Raises:
+        DataError: It is no regular file, has more than 2**26 pixels or several pages.
+        OSError: It is damaged, or of another format.
+    """
+    if not stat.S_ISREG(Path(path).stat().st_mode):
+        raise DataError(f"expected an image file at {path}, found something that is no regular file; remove it")
+    with Image.open(path, formats=_FORMATS) as image:
+        if math.prod(image.size) > _MOST_PIXELS:
+            raise DataError(f"expected at most {_MOST_PIXELS} pixels in {path}, found {image.size}; make it smaller")
+        if (pages := getattr(image, "n_frames", 1)) != 1:
+            raise DataError(f"expected one image in {path}, found {pages} pages; save each as a file")
         image.load()
         if image.mode in ("P", "PA", "CMYK", "YCbCr"):
             return image.convert("RGB")
         if image.mode == "1":
             return image.convert("L")
-        return image.copy() if image.mode != "I;16B" else image.convert("I")
+        if image.mode == "I;16B":
+            return image.convert("I")
+        return image.copy()
 
 
 def open_folder(folder: str | Path, transform: Callable[[Any], Any] | None = None) -> Any:
@@ -35,18 +56,23 @@ def open_folder(folder: str | Path, transform: Callable[[Any], Any] | None = Non
         A `torchvision.datasets.ImageFolder`.
 
     Raises:
-        DataError: It is missing, has no class folders, or a class has no image.
+        DataError: It is missing, has no class folders, holds links to folders, or a class has no image.
     """
     from torchvision.datasets import ImageFolder
 
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"expected a folder of images at {folder}, found {'a file' if folder.exists() else 'nothing'}")
+    if hidden := [path for path in folder.iterdir() if path.is_dir() and path.name.startswith(".")]:
+        raise DataError(f"expected folders of classes in {folder}, found the hidden folder {hidden[0].name}; remove it")
     if not any(path.is_dir() for path in folder.iterdir()):
         raise DataError(
             f"expected in {folder} a folder of images for each class (such as {folder}/melanoma/0001.png), found none"
         )
-    dataset = ImageFolder(str(folder), transform=transform, loader=open_image, allow_empty=True)
+    _refuse_links(folder)
+    dataset = ImageFolder(
+        str(folder), transform=transform, loader=open_image, allow_empty=True, is_valid_file=_is_visible_image
+    )
     filled = {target for _, target in dataset.samples}
     empty = [name for name, target in dataset.class_to_idx.items() if target not in filled]
     if empty:
@@ -55,3 +81,17 @@ def open_folder(folder: str | Path, transform: Callable[[Any], Any] | None = Non
             "tif, ...) or remove the folder"
         )
     return dataset
+
+
+def _is_visible_image(path: str) -> bool:
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    return path.lower().endswith(IMG_EXTENSIONS) and not Path(path).name.startswith(".")
+
+
+def _refuse_links(folder: Path) -> None:
+    """Links to folders would be followed: images would be counted twice, and a link to a folder above for ever."""
+    for place, names, _ in os.walk(folder):
+        for name in names:
+            if (path := Path(place, name)).is_symlink():
+                raise DataError(f"expected no links to folders in {folder}, found {path}; copy the images instead")

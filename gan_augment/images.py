@@ -10,8 +10,8 @@ any integer or float type, two- or three-dimensional. Three forms occur:
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from gan_augment.errors import ConfigError, DataError
 
-__all__ = ["MIN_SIZE", "ImageSpec", "RawForm", "is_image", "network_grid", "network_levels"]
+__all__ = ["MIN_SIZE", "ImageSpec", "RawForm", "batch_rows", "is_image", "network_grid", "network_levels"]
 
 Kind = Literal["pil", "array", "tensor", "tv_image"]
 Layout = Literal["channels_first", "channels_last", "no_channel"]
@@ -31,7 +31,21 @@ MIN_SIZE = 8
 _BASE_SIZE = 4
 _MAX_PADDING = 1.15
 _MAX_CHANNELS_LAST = 4
-_PIL_MODES = ("L", "RGB", "RGBA", "LA", "I;16", "I", "F")
+_PIL_MODES = {
+    "L": "uint8",
+    "RGB": "uint8",
+    "RGBA": "uint8",
+    "LA": "uint8",
+    "I;16": "uint16",
+    "I": "int32",
+    "F": "float32",
+}
+_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64")
+_WIDE = ("uint32", "int32", "float64")
+"""Types whose values are not all exact in float32."""
+
+_WIDEST = 1e30
+_MOST_ROWS, _MOST_CELLS = 256, 2**22
 
 
 def is_image(value: Any) -> bool:
@@ -39,6 +53,14 @@ def is_image(value: Any) -> bool:
     if isinstance(value, Image.Image):
         return True
     return isinstance(value, Tensor | np.ndarray) and 2 <= value.ndim <= 4 and 0 not in value.shape
+
+
+def batch_rows(grid: tuple[int, ...]) -> int:
+    """Returns how many images of a grid are drawn or judged together: 256 up to 128x128, fewer above.
+
+    A pure function of the grid, so that a row drawn again is drawn in a batch of the same size.
+    """
+    return max(1, min(_MOST_ROWS, _MOST_CELLS // math.prod(grid)))
 
 
 def network_levels(grid: tuple[int, ...]) -> int:
@@ -94,6 +116,18 @@ class RawForm:
     shape: tuple[int, ...] | None
     mode: str | None = None
 
+    def __post_init__(self) -> None:
+        allowed = {
+            "kind": self.kind in get_args(Kind),
+            "layout": self.layout in get_args(Layout),
+            "dtype": isinstance(self.dtype, str) and self.dtype in _DTYPES,
+            "channels": isinstance(self.channels, int) and self.channels >= 1,
+            "shape": self.shape is None or (len(self.shape) in (2, 3) and min(self.shape) >= 1),
+            "mode": _PIL_MODES.get(self.mode or "") == self.dtype if self.kind == "pil" else self.mode is None,
+        }
+        if wrong := [f"{name} {getattr(self, name)!r}" for name, fine in allowed.items() if not fine]:
+            raise ConfigError(f"expected a raw form that images can have, found {', '.join(wrong)}")
+
     @property
     def ndim(self) -> int:
         """Dimensions of an array `(C, *spatial)` of an image of this form."""
@@ -137,9 +171,10 @@ class RawForm:
 
     @classmethod
     def _build(cls, kind: Kind, layout: Layout, dtype: Any, full: tuple[int, ...], mode: str | None) -> "RawForm":
-        if str(dtype) == "bfloat16" or np.dtype(dtype).kind not in "uif":  # numpy has no bfloat16
+        if str(dtype) not in _DTYPES:
             raise DataError(
-                f"expected images of an integer or float type, found {dtype}; convert them in the dataset's loader"
+                f"expected images of one of the types {', '.join(_DTYPES)}, found {dtype}; convert them in the "
+                "dataset's loader"
             )
         shape = {"no_channel": full, "channels_first": full[1:], "channels_last": full[:-1]}[layout]
         channels = {"no_channel": 1, "channels_first": full[0], "channels_last": full[-1]}[layout]
@@ -218,6 +253,14 @@ class ImageSpec:
             )
         if any(not (math.isfinite(a) and math.isfinite(b) and a < b) for a, b in zip(self.low, self.high, strict=True)):
             raise ConfigError(f"expected finite low < high in each channel, found {self.low} and {self.high}")
+        if any(b - a > _WIDEST for a, b in zip(self.low, self.high, strict=True)):
+            raise ConfigError(f"expected high - low of at most {_WIDEST:g}, found {self.low} and {self.high}")
+        if self.fit not in ("pad", "resize"):
+            raise ConfigError(f"expected fit 'pad' or 'resize', found {self.fit!r}")
+        if len(self.grid) not in (2, 3) or (self.form.shape is not None and len(self.form.shape) != len(self.grid)):
+            raise ConfigError(f"expected a grid of the images' dimensions, found {self.grid} for {self.form.shape}")
+        if self.fit == "pad" and any(g < s for g, s in zip(self.grid, self.raw_shape, strict=True)):
+            raise ConfigError(f"expected a grid that holds the images, found {self.grid} for {self.raw_shape}")
 
     @property
     def channels(self) -> int:
@@ -235,9 +278,10 @@ class ImageSpec:
 
     def decode(self, arrays: npt.NDArray[Any]) -> Tensor:
         """Returns `(N, C, *spatial)` of raw values as `(N, C, *grid)` float32 in [-1, 1]."""
-        values = torch.from_numpy(np.asarray(arrays, dtype=np.float32))
-        low, high = self._ranges(values.ndim)
-        return self._to_grid(((values - low) / (high - low) * 2 - 1).clamp(-1, 1))
+        wide = self.form.dtype in _WIDE
+        values = torch.from_numpy(np.asarray(arrays, dtype=np.float64 if wide else np.float32))
+        low, high = self._ranges(values)
+        return self._to_grid(((values - low) / (high - low) * 2 - 1).clamp(-1, 1).float())
 
     def encode(self, images: Tensor) -> npt.NDArray[Any]:
         """Returns `(N, C, *grid)` in [-1, 1] as `(N, C, *raw_shape)` in raw dtype and units.
@@ -245,17 +289,18 @@ class ImageSpec:
         Values are clamped first: a uint8 never wraps. Integers are rounded half to even.
         """
         images = self._from_grid(images.detach().to("cpu", torch.float32)).clamp(-1, 1).double()
-        low, high = self._ranges(images.ndim)
-        values = (images + 1) / 2 * (high.double() - low.double()) + low.double()
+        low, high = self._ranges(images)
+        values = (images + 1) / 2 * (high - low) + low
         dtype = np.dtype(self.form.dtype)
         if dtype.kind in "ui":
             limits = np.iinfo(dtype)
             values = values.round().clamp(float(limits.min), float(limits.max))
         return values.numpy().astype(dtype)
 
-    def _ranges(self, ndim: int) -> tuple[Tensor, Tensor]:
-        shape = (1, self.channels, *[1] * (ndim - 2))
-        return torch.tensor(self.low).reshape(shape), torch.tensor(self.high).reshape(shape)
+    def _ranges(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (1, self.channels, *[1] * (like.ndim - 2))
+        low, high = (torch.tensor(values, dtype=like.dtype).reshape(shape) for values in (self.low, self.high))
+        return low, high
 
     def _to_grid(self, values: Tensor) -> Tensor:
         if tuple(values.shape[2:]) == self.grid:
@@ -298,10 +343,6 @@ class ImageSpec:
         for name in ("low", "high"):
             spec[name] = tuple(float(number) for number in value[name])
         return cls(**spec)
-
-    def with_form(self, form: RawForm) -> "ImageSpec":
-        """Returns a spec of the same values for another raw form with as many channels."""
-        return replace(self, form=form)
 
 
 def resize(images: Tensor, shape: tuple[int, ...]) -> Tensor:

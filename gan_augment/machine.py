@@ -1,10 +1,14 @@
-"""Which machine a number was measured on."""
+"""Which machine this is, and where on it networks run."""
 
 import os
 import platform
 from pathlib import Path
 
-__all__ = ["describe_machine"]
+import torch
+
+from gan_augment.errors import ConfigError
+
+__all__ = ["describe_machine", "pick_device"]
 
 
 def describe_machine() -> str:
@@ -16,3 +20,22 @@ def describe_machine() -> str:
         model = names[0] if names else model
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else 0
     return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}"
+
+
+def pick_device(device: str) -> torch.device:
+    """Returns a device by name; "auto" is CUDA where there is one, else the CPU.
+
+    Raises:
+        ConfigError: There is no such device here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        told = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"expected device= auto, cpu or cuda, found {device!r}, which is not there ({told})"
+        ) from None
+    return found

@@ -122,6 +122,8 @@ def _walk(dataset: Any, index: int) -> Iterator[tuple[Any, int | None]]:
     known = True
     while True:
         yield dataset, index if known else None
+        if isinstance(dataset, ConcatDataset | Subset) and not 0 <= index < len(dataset):
+            index, known = 0, False  # a wrapper's own number, which says nothing here
         if isinstance(dataset, ConcatDataset):
             part = bisect_right(dataset.cumulative_sizes, index)
             index -= dataset.cumulative_sizes[part - 1] if part else 0

@@ -4,7 +4,10 @@ GANs, judges, pools and fingerprints see *raw* items, before the user's transfor
 last, on real and synthetic images alike.
 """
 
-from collections.abc import Sequence
+import functools
+import math
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -15,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from gan_augment.errors import ConfigError, DataError
-from gan_augment.fingerprint import hash_groups
+from gan_augment.fingerprint import FittedOn, hash_array, hash_groups
 from gan_augment.images import ImageSpec, RawForm, network_grid
 from gan_augment.items import ItemStructure, label_value
 from gan_augment.pipelines import Pipeline, has_transforms, innermost, layers, preserved_rng, prove, stripped, twin
@@ -23,6 +26,8 @@ from gan_augment.scan import Scan, scan_images
 from gan_augment.targets import class_names, find_targets
 
 __all__ = ["RawView"]
+
+_LOADER_BYTES = 4 * 2**30
 
 
 class RawView:
@@ -59,6 +64,10 @@ class RawView:
         *,
         progress: bool = True,
     ) -> None:
+        if isinstance(base, str | os.PathLike):
+            raise DataError(
+                f"expected a dataset, found the path {str(base)!r}; open it with ga.open_folder({str(base)!r})"
+            )
         if isinstance(base, IterableDataset) or not (hasattr(base, "__len__") and hasattr(base, "__getitem__")):
             raise DataError(
                 f"expected a map-style dataset with __len__ and __getitem__, found {type(base).__name__}; "
@@ -231,10 +240,6 @@ class RawView:
         item = self.structure.assemble(image, _fresh(example))
         return item if pipeline is None else pipeline(item, self.structure)
 
-    def label_of(self, label: int) -> Any:
-        """Returns the raw label object of a class, as the base's items hold it."""
-        return _fresh(self._example(label)[0])
-
     def _example(self, label: int) -> tuple[Any, Pipeline | None]:
         if label not in self._examples:
             members = self.of_class(label)
@@ -270,6 +275,16 @@ class RawView:
     def group_hashes(self) -> npt.NDArray[np.int64]:
         """A hash of each distinct group, sorted; empty where there are no groups."""
         return np.empty(0, np.int64) if self.groups is None else hash_groups(self.groups)
+
+    @property
+    def fitted_on(self) -> FittedOn:
+        """Hashes of the raw images and groups: what a thing fitted on this view was fitted on."""
+        return FittedOn(np.unique(self.hashes), self.group_hashes)
+
+    @property
+    def labelling(self) -> str:
+        """A hash of the class indices in their order: tells one dataset from another without reading an image."""
+        return f"{hash_array(self.targets):016x}"
 
     def spec(self, image_size: int | Sequence[int] | None = None) -> ImageSpec:
         """Returns the ImageSpec of the whole set; low and high of each channel are its least and greatest value.
@@ -307,6 +322,14 @@ class RawView:
         if len({array.shape for array in read}) == 1:
             return spec.decode(np.stack(read))
         return torch.cat([spec.decode(array[None]) for array in read])
+
+    def loader(self, spec: ImageSpec) -> Callable[[npt.NDArray[np.int64]], Tensor]:
+        """Returns a function of rows to images as `images` gives them; all are kept in memory where 4 GiB suffice."""
+        size = len(self) * spec.channels * math.prod(spec.grid) * 4
+        if size > _LOADER_BYTES:
+            return functools.partial(self.images, spec=spec)
+        kept = self.images(spec=spec)
+        return lambda rows: kept[torch.from_numpy(np.ascontiguousarray(rows))]
 
     def __getstate__(self) -> dict[str, Any]:
         """Workers get no copy of the images."""

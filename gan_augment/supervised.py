@@ -26,14 +26,27 @@ def endless(epochs: Callable[[int], Iterable[Any]]) -> Iterator[Any]:
 
 
 def weighted_batches(
-    images: Tensor, targets: npt.NDArray[np.int64], *, batch_size: int, power: float, seed: int
+    take: Callable[[npt.NDArray[np.int64]], Tensor],
+    targets: npt.NDArray[np.int64],
+    *,
+    batch_size: int,
+    power: float,
+    seed: int,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields batches without end, classes drawn in proportion to n_c^`power`, with replacement."""
+    """Yields batches without end, classes drawn in proportion to n_c^`power`, with replacement.
+
+    Args:
+        take: Returns the images of rows.
+        targets: `(N,)` classes.
+        batch_size: Images a batch.
+        power: 1 as in the data, 0 all classes alike.
+        seed: Of the draws.
+    """
     rng = np.random.Generator(np.random.Philox(derive(seed, "batches")))
     weights, labels = item_weights(targets, power), torch.from_numpy(targets)
     while True:
-        rows = torch.from_numpy(rng.choice(len(targets), batch_size, p=weights))
-        yield images[rows], labels[rows]
+        rows = rng.choice(len(targets), batch_size, p=weights)
+        yield take(rows), labels[torch.from_numpy(rows)]
 
 
 def train_classifier(

@@ -7,9 +7,10 @@ import sys
 import gan_augment as ga
 
 PUBLIC = """
-ArtifactError Augmentation Candidates CentroidSelector ConfigError DataError Decision Extractor Features
-GANAugmentedDataset GanAugmentError ImageSpec Origin PhaseOut RawView Samples Selector SmallClassWarning StorageError
-SyntheticPool Synthesizer SynthesizerError TrainedExtractor TrainingError fit load open_folder wrap
+ArtifactError Augmentation Candidates CentroidSelector ConfigError DataError DataMismatchWarning Decision
+Extractor Features GANAugmentedDataset GanAugmentError ImageSpec Origin PhaseOut RawView Samples Selector
+SmallClassWarning StorageError Synthesizer SynthesizerError SyntheticPool TrainedExtractor TrainingError
+check_no_overlap fit load open_folder wrap
 """
 
 

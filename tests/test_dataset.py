@@ -15,7 +15,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorD
 from torchvision.transforms import v2
 
 from gan_augment.dataset import GANAugmentedDataset, PhaseOut
-from gan_augment.errors import ConfigError, DataError, SmallClassWarning
+from gan_augment.errors import ConfigError, DataError, DataMismatchWarning, SmallClassWarning
 from gan_augment.items import same
 from gan_augment.pool import SyntheticPool
 from gan_augment.training import fit
@@ -565,3 +565,32 @@ def test_an_albumentations_transform_is_called_its_own_way() -> None:
 def test_targets_beside_a_view_are_refused() -> None:
     with pytest.raises(ConfigError, match="give them to the RawView"):
         augmented(view(Pictures(COUNTS)), toy_synthesizer(), targets=[0] * 107)
+
+
+def test_a_pool_built_like_another_dataset_is_told_of_and_its_parents_are_not() -> None:
+    """A pool of the whole set over a part of it: its parents are numbered in the whole set, and may be held out."""
+    whole = Pictures(COUNTS)
+    gan = fit(whole, "dagan", steps=1, min_images=2, progress=False)
+    pool = pool_for(whole, gan)
+    here = augmented(whole, pool, synthetic_share=1)
+    origins = [here.origin(i) for i in range(107, 180)]
+    assert all(o.parent is not None and whole.targets[o.parent] == o.label for o in origins)
+    part = Subset(whole, list(range(106, 10, -1)))
+    with pytest.warns(DataMismatchWarning, match=r"107 items, 96 here"):
+        there = augmented(part, pool, synthetic_share=1)
+    assert all(there.origin(i).parent is None for i in range(96, len(there)))
+
+
+def test_the_parents_are_items_of_the_dataset_that_the_pool_is_built_like() -> None:
+    whole = Pictures(COUNTS)
+    gan = fit(whole, "dagan", steps=1, min_images=2, progress=False)
+    part = Subset(whole, list(range(20, 107)))
+    with pytest.warns(DataMismatchWarning, match="107 images of which 20 are not in like="):
+        pool = pool_for(part, gan)
+    assert pool.parents.max() < 87
+
+
+def test_a_rebalanced_set_over_a_subset_can_be_read_as_a_dataset() -> None:
+    base = Subset(Pictures(COUNTS), list(range(10, 107)))
+    train = augmented(base, pool_for(base))
+    assert len(view(train).hashes) == len(train)

@@ -1,5 +1,7 @@
 """Image folders: images in their own mode, and folders that cannot be used."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -87,3 +89,40 @@ def test_a_file_that_is_no_image_is_named(folder):
     (folder / "boot" / "1.png").write_text("no image")
     with pytest.raises(DataError, match=rf"item 1 \({folder}/boot/1.png\) to be readable"):
         RawView(open_folder(folder), progress=False).spec()
+
+
+def test_nothing_but_plain_pictures_is_read(folder):
+    """Pillow would hand an EPS file, whatever it is called, to an interpreter of PostScript."""
+    odd = folder / "boot" / "z.png"
+    for content in (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n", b"<svg/>", b""):
+        odd.write_bytes(content)
+        with pytest.raises(DataError, match=r"z\.png"):
+            RawView(open_folder(folder), progress=False).spec()
+    odd.unlink()
+    os.mkfifo(odd)
+    with pytest.raises(DataError, match="no regular file"):
+        RawView(open_folder(folder), progress=False).spec()
+
+
+def test_bombs_and_pages_are_refused(folder):
+    Image.new("L", (2**14, 2**13)).save(folder / "boot" / "bomb.png")
+    with pytest.raises(DataError, match="pixels"):
+        RawView(open_folder(folder), progress=False).spec()
+    (folder / "boot" / "bomb.png").unlink()
+    pages = [Image.new("L", (8, 8), shade) for shade in (0, 9)]
+    pages[0].save(folder / "boot" / "pages.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(DataError, match="2 pages"):
+        RawView(open_folder(folder), progress=False).spec()
+
+
+def test_links_to_folders_are_refused_and_hidden_files_skipped(folder):
+    before = len(open_folder(folder))
+    (folder / "boot" / "._x.png").write_bytes(b"resource fork")
+    assert len(open_folder(folder)) == before
+    (folder / "boot" / "up").symlink_to("..")
+    with pytest.raises(DataError, match="no links to folders"):
+        open_folder(folder)
+    (folder / "boot" / "up").unlink()
+    (folder / ".ipynb_checkpoints").mkdir()
+    with pytest.raises(DataError, match="hidden folder"):
+        open_folder(folder)

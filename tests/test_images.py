@@ -259,7 +259,7 @@ def test_a_range_that_cannot_work_is_refused(low, high, told):
 @pytest.mark.parametrize("shape", [(28, 28), (9, 10, 11), None])
 def test_json_round_trip(shape):
     form = RawForm(kind="tensor", layout="channels_first", dtype="int16", channels=2, shape=shape)
-    spec = ImageSpec(form=form, grid=(32, 32), low=(-1.5, 0.0), high=(2.0, 3.0), fit="resize")
+    spec = ImageSpec(form=form, grid=(32,) * len(shape or (0, 0)), low=(-1.5, 0.0), high=(2.0, 3.0), fit="resize")
     assert ImageSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 

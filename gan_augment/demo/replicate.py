@@ -76,10 +76,10 @@ class Replicate:
         self.say = say or (lambda _: None)
         self.train, self.test = long_tail(seed)
         self.view = RawView(self.train, progress=False)
-        check_no_overlap(self.view, RawView(self.test, progress=False))
         self.warnings: list[str] = []
         self.rare = np.flatnonzero(self.view.counts < MIN_IMAGES).tolist()
         self.pools = self._build_pools(folder)
+        check_no_overlap(self.test, self.view, *self.pools.values())
 
     def _build_pools(self, folder: Path | None) -> dict[str, SyntheticPool]:
         def place(name: str) -> Path | None:

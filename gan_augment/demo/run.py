@@ -90,10 +90,18 @@ def run_demo(
             sample_grid(view, pool, work / "samples.png")
         _write_page(work, comparison, result, len(view))
     with storing(out):
-        if out.exists():
-            shutil.rmtree(out)
-        aside.replace(out)
+        _replace(out, aside)
     return result
+
+
+def _replace(out: Path, new: Path) -> None:
+    """Puts `new` in the place of an earlier demo, which is there until the new one is."""
+    old = out.with_name(f".{out.name}.earlier")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.replace(old)
+    new.replace(out)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _refuse_foreign(out: Path) -> None:

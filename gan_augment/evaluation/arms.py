@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from gan_augment.augmentation import Augmentation
 from gan_augment.errors import DataError
-from gan_augment.fingerprint import check_disjoint
+from gan_augment.fingerprint import FittedOn, check_disjoint
 from gan_augment.losses import balanced_softmax
 from gan_augment.metrics import classification_scores
 from gan_augment.networks import Classifier, NetworkSpec
@@ -115,7 +115,18 @@ def _all_items(dataset: Any) -> tuple[Tensor, np.ndarray[Any, np.dtype[np.int64]
     return torch.cat([images for images, _ in batches]), torch.cat([labels for _, labels in batches]).numpy()
 
 
-def check_no_overlap(train: RawView, test: RawView) -> None:
-    """Raises DataError if an image, or a group, of the test set is in the training set."""
-    check_disjoint(train.hashes, test.hashes, "images")
-    check_disjoint(train.group_hashes, test.group_hashes, "groups")
+def check_no_overlap(test: Any, *fitted: Any) -> None:
+    """Raises if an image, or a group, of the test set was fitted on.
+
+    Args:
+        test: The test set, or a RawView of it (with `groups=`, so that patients are checked too).
+        fitted: What must not have seen it: training sets, synthesizers, judges, pools.
+
+    Raises:
+        DataError: Names how many are shared.
+    """
+    held_out = RawView.of(test, progress=False).fitted_on
+    for thing in fitted:
+        known = FittedOn.of(thing) if hasattr(thing, "fitted_on") else RawView.of(thing, progress=False).fitted_on
+        check_disjoint(known.images, held_out.images, "images")
+        check_disjoint(known.groups, held_out.groups, "groups")

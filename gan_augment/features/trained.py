@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from gan_augment.artifacts import (
-    adopt_state,
+    load_state,
     new_folder,
+    pop_fitted_on,
     read_json,
     read_tensors,
     refuse_existing,
@@ -22,8 +23,9 @@ from gan_augment.artifacts import (
 from gan_augment.augmentation import Augmentation
 from gan_augment.balance import check_classes
 from gan_augment.errors import ArtifactError, ConfigError, SynthesizerError
-from gan_augment.fingerprint import hash_tensors
-from gan_augment.images import ImageSpec, resize
+from gan_augment.fingerprint import FittedOn, hash_tensors
+from gan_augment.images import ImageSpec, batch_rows, resize
+from gan_augment.machine import pick_device
 from gan_augment.networks import Classifier, NetworkSpec
 from gan_augment.seeds import derive, uniforms
 from gan_augment.source import RawView
@@ -34,7 +36,6 @@ __all__ = ["TrainedExtractor"]
 
 _KIND = "gan_augment extractor"
 _VERSION = 1
-_BATCH = 256
 _MASKS_SEED = 1
 _MOST_PASSES = 1000
 
@@ -51,7 +52,7 @@ class TrainedExtractor:
         classes: Class names.
         image_spec: How raw images map to what it sees; None where unknown.
         passes: Number of dropout masks.
-        fitted_on: Hashes of the raw images it was trained on.
+        fitted_on: Hashes of the raw images and groups it was trained on.
 
     Raises:
         ConfigError: Names, image_spec, passes or dropout do not fit.
@@ -65,7 +66,7 @@ class TrainedExtractor:
         classes: Sequence[str],
         image_spec: ImageSpec | None = None,
         passes: int = 20,
-        fitted_on: npt.NDArray[np.int64] | None = None,
+        fitted_on: FittedOn | None = None,
     ) -> None:
         if len(classes) != spec.num_classes:
             raise ConfigError(f"expected {spec.num_classes} class names for this judge, found {len(classes)}")
@@ -83,7 +84,7 @@ class TrainedExtractor:
         self.classes = list(classes)
         self.image_spec = image_spec
         self.passes = passes
-        self.fitted_on = np.empty(0, np.int64) if fitted_on is None else fitted_on
+        self.fitted_on = FittedOn() if fitted_on is None else fitted_on
         width = network.linear.in_features
         keep = 1 - network.dropout
         masks = uniforms([_MASKS_SEED], passes * width)[0].reshape(passes, width) < keep
@@ -101,7 +102,7 @@ class TrainedExtractor:
         augmentation: Augmentation | None = None,
         targets: npt.ArrayLike | None = None,
         seed: int = 0,
-        device: str = "cpu",
+        device: str = "auto",
         progress: bool = True,
     ) -> Self:
         """Trains a judge on the raw images of a dataset, classes drawn in proportion to the square root of n_c.
@@ -115,12 +116,15 @@ class TrainedExtractor:
             augmentation: None for the default (shifts, small turns, scale; no flips, no colour).
             targets: One class for each item, where the dataset does not say.
             seed: Of weights, batches, augmentation and dropout.
-            device: Where to train.
+            device: "auto" (CUDA where there is one), "cpu" or "cuda".
             progress: Whether to show a bar.
 
         Raises:
             DataError: There are fewer than two classes, or a class has fewer than two images.
+            ConfigError: A parameter has a value that cannot work.
         """
+        if steps < 1 or (width is not None and width < 1):
+            raise ConfigError(f"expected steps and width of at least 1, found {steps} and {width}")
         view = RawView.of(dataset, targets, progress=progress)
         check_classes(view.counts, view.classes, min_images=0)
         image_spec = view.spec(image_size)
@@ -128,17 +132,18 @@ class TrainedExtractor:
         with torch.random.fork_rng():
             torch.manual_seed(derive(seed, "judge"))
             network = Classifier(spec, width)
-        images = view.images(spec=image_spec)
         train_classifier(
             network,
-            weighted_batches(images, view.targets, batch_size=batch_size, power=0.5, seed=derive(seed, "judge")),
+            weighted_batches(
+                view.loader(image_spec), view.targets, batch_size=batch_size, power=0.5, seed=derive(seed, "judge")
+            ),
             steps=steps,
             augmentation=augmentation or Augmentation(),
             seed=derive(seed, "judge"),
-            device=device,
+            device=pick_device(device),
             description="training the judge" if progress else None,
         )
-        return cls(network, spec, classes=view.classes, image_spec=image_spec, fitted_on=np.sort(view.hashes))
+        return cls(network, spec, classes=view.classes, image_spec=image_spec, fitted_on=view.fitted_on)
 
     @torch.no_grad()
     def extract(self, images: Tensor) -> Features:
@@ -156,8 +161,8 @@ class TrainedExtractor:
             )
         device = next(self.network.parameters()).device
         features, probs = [], []
-        for part in resize(images, self.spec.grid).split(_BATCH):
-            hidden = self.network.features(part.to(device))
+        for part in images.split(batch_rows(self.spec.grid)):
+            hidden = self.network.features(resize(part, self.spec.grid).to(device))
             masked = hidden[:, None, :] * self._masks.to(device)[None]
             features.append(hidden.cpu())
             probs.append(self.network.linear(masked).softmax(-1).mean(1).cpu())
@@ -183,7 +188,7 @@ class TrainedExtractor:
         refuse_existing(folder, "judge")
         with new_folder(folder, "judge") as work:
             state = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-            write_tensors(work / "weights.safetensors", {**state, "fitted_on": torch.from_numpy(self.fitted_on)})
+            write_tensors(work / "weights.safetensors", {**state, **self.fitted_on.tensors()})
             write_json(work / "extractor.json", self._description())
         return Path(folder)
 
@@ -221,9 +226,9 @@ class TrainedExtractor:
             raise ArtifactError(
                 f"expected a whole extractor.json in {folder}, found {error!r}; it is damaged"
             ) from None
-        fitted_on = tensors.pop("fitted_on", torch.empty(0, dtype=torch.int64)).numpy()
+        fitted_on = pop_fitted_on(tensors, folder)
         state = {name.removeprefix("network."): value for name, value in tensors.items()}
-        adopt_state(network, state, f"the judge in {folder}")
+        load_state(network, state, f"the judge in {folder}", adopt=True)
         try:
             judge = cls(network, spec, classes=classes, image_spec=image_spec, passes=passes, fitted_on=fitted_on)
         except ConfigError as error:

@@ -14,4 +14,4 @@ def balanced_softmax(logits: Tensor, labels: Tensor, prior: Tensor) -> Tensor:
         labels: `(N,)` int64.
         prior: `(num_classes,)` class shares of the batches as they are sampled; need not sum to 1.
     """
-    return functional.cross_entropy(logits + prior.clamp_min(1e-12).log(), labels)
+    return functional.cross_entropy(logits + prior.to(logits).clamp_min(1e-12).log(), labels)

@@ -6,9 +6,10 @@ __all__ = ["mode_seeking"]
 
 
 def mode_seeking(first: Tensor, second: Tensor, latents1: Tensor, latents2: Tensor, epsilon: float = 1e-5) -> Tensor:
-    """Returns 1 / (|G(z1) - G(z2)| / |z1 - z2| + epsilon), means of absolute differences a sample, averaged.
+    """Returns the mean over samples of 1 / (|G(z1) - G(z2)| / |z1 - z2| + epsilon), |.| mean absolute differences.
 
-    After Mao et al. 2019 ("Mode seeking GANs for diverse image synthesis"), equation 4. The images `(N, C, *spatial)`
+    After Mao et al. 2019 ("Mode seeking GANs for diverse image synthesis"), who maximise the ratio of equation 4 by
+    minimising its reciprocal. The images `(N, C, *spatial)`
     are of the same conditions, the latents are `(N, L)`.
     """
     images = (first - second).abs().flatten(1).mean(1)

@@ -1,5 +1,6 @@
 """The blocks that all networks are built of. The number of spatial dimensions is a parameter."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +16,7 @@ __all__ = ["NetworkSpec", "ResidualDown", "ResidualUp", "ScaleShiftNorm", "avera
 
 _CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 _LEAK = 0.2
+_MOST_SIDE, _MOST_CELLS = 2048, 2**24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,8 @@ class NetworkSpec:
     def __post_init__(self) -> None:
         if len(self.grid) not in _CONVOLUTIONS or network_levels(self.grid) < 1:
             raise ConfigError(f"expected an even grid of at least 8 in two or three dimensions, found {self.grid}")
+        if max(self.grid) > _MOST_SIDE or math.prod(self.grid) > _MOST_CELLS:
+            raise ConfigError(f"expected a grid of at most {_MOST_SIDE} a side, found {self.grid}; give image_size=")
         if self.channels < 1 or self.num_classes < 1:
             raise ConfigError(f"expected at least one channel and one class, found {self.channels}, {self.num_classes}")
 

@@ -1,9 +1,9 @@
 """Building a pool: draw in fixed, padded, numbered chunks; decide; store."""
 
-import contextlib
 import math
 import os
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from gan_augment.artifacts import new_folder, refuse_existing, versions
+from gan_augment.artifacts import refuse_existing, versions
 from gan_augment.balance import SamplingStrategy, numbers_to_add
-from gan_augment.errors import ConfigError
-from gan_augment.fingerprint import hash_items, hash_json
-from gan_augment.pool.draw import CHUNK, Drawer, drawn_spec
-from gan_augment.pool.store import KIND, VERSION, Columns, Store, read_store
-from gan_augment.pool.write import ShardWriter, write_columns
+from gan_augment.errors import ConfigError, DataMismatchWarning, SmallClassWarning
+from gan_augment.fingerprint import FittedOn, hash_items, hash_json
+from gan_augment.pool.draw import Drawer, drawn_spec
+from gan_augment.pool.store import KIND, VERSION, Columns, Store
+from gan_augment.pool.write import open_sink
 from gan_augment.seeds import derive, row_seeds
 from gan_augment.source import RawView
 from gan_augment.synthesizers.checks import match_classes
@@ -46,7 +46,7 @@ def build_store(
     The rows are ordered by class; row i of a class is drawn from a seed that depends on `seed`, the class and i.
 
     Args:
-        synthesizer: Who draws. An image-conditioned one that is not bound is bound to `like`.
+        synthesizer: Who draws. An image-conditioned one is bound to `like`, so that parents are items of it.
         like: The training split, or a RawView of it: says which classes need images, and what raw images look like.
         selector: Who decides; fitted here on the real images of `like`, and calibrated on a draw of its own. None
             keeps everything.
@@ -57,6 +57,10 @@ def build_store(
         seed: Of all draws.
         progress: Whether to show a bar.
 
+    Warns:
+        DataMismatchWarning: The synthesizer was fitted on images that are not in `like`.
+        SmallClassWarning: No candidate of a class was kept.
+
     Raises:
         SynthesizerError: The synthesizer lacks a class, or draws images that do not fit.
         ConfigError: A parameter has a value that cannot work.
@@ -66,12 +70,14 @@ def build_store(
     folder = None if out is None else Path(out)
     if folder is not None:
         refuse_existing(folder, "pool")
+    _check_parts(synthesizer, selector)
     if not (math.isfinite(reserve) and reserve >= 1):
         raise ConfigError(f"expected reserve= of at least 1 candidate for each needed image, found {reserve}")
     view = RawView.of(like, progress=progress)
     needed = _needed(view, sampling_strategy, counts)
     mapping = match_classes(view.classes, synthesizer.num_classes, synthesizer.class_names, sorted(needed))
-    if isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents and not synthesizer.is_bound:
+    fitted_on = _fitted_on(synthesizer, view, selector)
+    if isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents:
         synthesizer.bind(view)
     spec = drawn_spec(synthesizer, view, int(mapping[min(needed)]))
     extractor = None if selector is None else selector.extractor
@@ -92,10 +98,50 @@ def build_store(
         "reserve": float(reserve),
         "seed": int(seed),
         "selector": None if selector is None else selector.settings(),
+        "like": {"items": len(view), "labelling": view.labelling},
         "fingerprint": _chain(synthesizer, view, selector),
         "versions": versions(),
     }
-    return _fill(drawer, plan, selector, about, folder, progress)
+    store = _fill(drawer, plan, selector, about, fitted_on, folder, progress)
+    _warn_of_empty(store)
+    return store
+
+
+def _check_parts(synthesizer: Any, selector: Any) -> None:
+    if not isinstance(synthesizer, Synthesizer):
+        raise ConfigError(
+            f"expected a synthesizer (from ga.fit, ga.load or ga.wrap), found {type(synthesizer).__name__}"
+        )
+    if selector is not None and (isinstance(selector, type) or not hasattr(selector, "decide")):
+        raise ConfigError(f"expected a selector such as ga.CentroidSelector(judge), or None, found {selector!r:.80}")
+
+
+def _fitted_on(synthesizer: Synthesizer, view: RawView, selector: Selector | None) -> FittedOn:
+    """Returns what the pool depends on, and warns if the synthesizer knows images that `like` does not hold."""
+    own: FittedOn = FittedOn.of(synthesizer)
+    others = np.setdiff1d(own.images, view.hashes)
+    if len(others):
+        warnings.warn(
+            f"the synthesizer was fitted on {len(own.images)} images of which {len(others)} are not in like=; if they "
+            "are images that you test on, the test is worth nothing: check with ga.check_no_overlap(test, pool)",
+            DataMismatchWarning,
+            stacklevel=4,
+        )
+    judge = FittedOn() if selector is None else FittedOn.of(selector.extractor)
+    return FittedOn.union(own, judge, FittedOn(view.hashes, view.group_hashes))
+
+
+def _warn_of_empty(store: Store) -> None:
+    kept = np.bincount(store.columns.label[store.columns.keep], minlength=len(store.about["classes"]))
+    drawn = np.bincount(store.columns.label, minlength=len(store.about["classes"]))
+    empty = [store.about["classes"][label] for label in np.flatnonzero((drawn > 0) & (kept == 0)).tolist()]
+    if empty:
+        warnings.warn(
+            f"no candidate of {', '.join(empty)} was kept: slots of these classes will repeat real images. Train the "
+            "synthesizer for more steps, or look at the rejected ones with pool.rejected()",
+            SmallClassWarning,
+            stacklevel=4,
+        )
 
 
 def _needed(view: RawView, strategy: SamplingStrategy, counts: Mapping[Any, int] | None) -> dict[int, int]:
@@ -143,6 +189,7 @@ def _fill(
     plan: Mapping[int, int],
     selector: Selector | None,
     about: dict[str, Any],
+    fitted_on: FittedOn,
     out: Path | None,
     progress: bool,
 ) -> Store:
@@ -151,11 +198,11 @@ def _fill(
     draws = derive(about["seed"], "candidates")
     seeds = np.concatenate([row_seeds(draws, label, plan[label]) for label in sorted(plan)])
     shape = (drawer.spec.channels, *drawer.spec.raw_shape)
-    with _sink(out, len(labels), shape, drawer.spec.form.dtype) as sink:
+    with open_sink(out, len(labels), shape, drawer.spec.form.dtype) as sink:
         parents, scores, keeps, texts = [], [], [], []
         with tqdm(total=len(labels), desc="drawing", disable=None if progress else True, leave=False) as bar:
-            for start in range(0, len(labels), CHUNK):
-                chunk = slice(start, start + CHUNK)
+            for start in range(0, len(labels), drawer.chunk):
+                chunk = slice(start, start + drawer.chunk)
                 arrays, parent = drawer.draw(labels[chunk], seeds[chunk])
                 sink.append(arrays)
                 parents.append(parent)
@@ -175,8 +222,8 @@ def _fill(
             parent=np.concatenate(parents),
         )
         about = {**about, "rows": len(labels), "reasons": reasons}
-        sink.finish(columns, about)
-    return sink.store(columns, about)
+        sink.finish(columns, about, fitted_on)
+    return sink.store(columns, about, fitted_on)
 
 
 def _codes(texts: list[npt.NDArray[np.str_]], rows: int) -> tuple[list[str], IntArray]:
@@ -186,44 +233,3 @@ def _codes(texts: list[npt.NDArray[np.str_]], rows: int) -> tuple[list[str], Int
     every = np.concatenate(texts)
     reasons = ["", *sorted(set(every.tolist()) - {""})]
     return reasons, np.array([reasons.index(text) for text in every.tolist()], np.int64)
-
-
-class _MemorySink:
-    """Keeps the images in memory."""
-
-    def __init__(self) -> None:
-        self._parts: list[npt.NDArray[Any]] = []
-
-    def append(self, images: npt.NDArray[Any]) -> None:
-        self._parts.append(images)
-
-    def finish(self, columns: Columns, about: dict[str, Any]) -> None:
-        pass
-
-    def store(self, columns: Columns, about: dict[str, Any]) -> Store:
-        return Store([np.concatenate(self._parts)], columns, about)
-
-
-class _FolderSink:
-    """Writes the images beside `out`; the folder takes its place when the context closes."""
-
-    def __init__(self, out: Path, writer: ShardWriter) -> None:
-        self._out, self._writer = out, writer
-
-    def append(self, images: npt.NDArray[Any]) -> None:
-        self._writer.append(images)
-
-    def finish(self, columns: Columns, about: dict[str, Any]) -> None:
-        write_columns(self._writer.folder, columns, {**about, "shards": self._writer.shards})
-
-    def store(self, columns: Columns, about: dict[str, Any]) -> Store:
-        return read_store(self._out)
-
-
-@contextlib.contextmanager
-def _sink(out: Path | None, rows: int, shape: tuple[int, ...], dtype: str) -> Iterator[_MemorySink | _FolderSink]:
-    if out is None:
-        yield _MemorySink()
-        return
-    with new_folder(out, "pool") as work, contextlib.closing(ShardWriter(work, rows, shape, dtype)) as writer:
-        yield _FolderSink(out, writer)

@@ -8,14 +8,11 @@ import numpy.typing as npt
 from torch import Tensor
 
 from gan_augment.errors import ConfigError, SynthesizerError
-from gan_augment.images import ImageSpec
+from gan_augment.images import ImageSpec, batch_rows
 from gan_augment.source import RawView
 from gan_augment.types import Candidates, Extractor, IntArray, Synthesizer
 
-__all__ = ["CHUNK", "Drawer", "drawn_spec"]
-
-CHUNK = 256
-"""Rows drawn together: fixed and padded, so that a row drawn again is the same bit for bit on one machine."""
+__all__ = ["Drawer", "drawn_spec"]
 
 
 def drawn_spec(synthesizer: Synthesizer, view: RawView, label: int) -> ImageSpec:
@@ -59,6 +56,10 @@ class Drawer:
         extractor: The selector's; None where it needs none.
         classes: The dataset's class names.
 
+    Attributes:
+        chunk: Rows drawn together: fixed by the grid, and padded, so that a row drawn again is the same bit for bit on
+            one machine.
+
     Raises:
         ConfigError: The extractor was fitted on images of another type, or lacks a class.
     """
@@ -72,6 +73,7 @@ class Drawer:
         classes: Sequence[str],
     ) -> None:
         self.synthesizer, self.mapping, self.spec, self.extractor = synthesizer, mapping, spec, extractor
+        self.chunk = batch_rows(spec.grid)
         self._columns = _class_columns(getattr(extractor, "classes", None), classes)
         judged = getattr(extractor, "image_spec", None)
         if judged is not None and (different := judged.form.differences(spec.form, ("dtype", "channels"))):
@@ -83,10 +85,14 @@ class Drawer:
     def draw(self, labels: IntArray, seeds: IntArray) -> tuple[npt.NDArray[Any], IntArray]:
         """Returns raw arrays `(n, C, *raw_shape)` and parents `(n,)` (-1: none), drawn in padded chunks."""
         arrays, parents = [], []
-        for start in range(0, len(labels), CHUNK):
-            rows = np.minimum(np.arange(start, start + CHUNK), len(labels) - 1)
-            count = min(CHUNK, len(labels) - start)
+        for start in range(0, len(labels), self.chunk):
+            rows = np.minimum(np.arange(start, start + self.chunk), len(labels) - 1)
+            count = min(self.chunk, len(labels) - start)
             drawn = self.synthesizer.sample(self.mapping[labels[rows]], seeds[rows])
+            if not drawn.images.isfinite().all():
+                raise SynthesizerError(
+                    "expected finite images from the synthesizer, found NaN; its weights are no good"
+                )
             arrays.append(self.spec.encode(self._channels(drawn.images[:count])))
             parents.append(np.full(count, -1, np.int64) if drawn.parents is None else drawn.parents[:count])
         return np.concatenate(arrays), np.concatenate(parents)
@@ -103,7 +109,8 @@ class Drawer:
 
     def candidates(self, arrays: npt.NDArray[Any], labels: IntArray, seeds: IntArray) -> Candidates:
         """Returns the columns of drawn rows, seen as they are stored, after rounding to the raw dtype."""
-        padded = arrays[np.minimum(np.arange(-(-len(arrays) // CHUNK) * CHUNK), len(arrays) - 1)]
+        whole = -(-len(arrays) // self.chunk) * self.chunk
+        padded = arrays[np.minimum(np.arange(whole), len(arrays) - 1)]
         seen = self._see(self._judged_spec().decode(padded), labels)
         return Candidates(**{**vars(seen[: len(arrays)]), "labels": labels, "seeds": seeds})
 
@@ -111,7 +118,7 @@ class Drawer:
         """Returns the columns of a dataset's real images."""
         parts = [
             self._see(view.images(rows, spec=self._judged_spec()), view.targets[rows])
-            for rows in np.array_split(np.arange(len(view)), -(-len(view) // CHUNK))
+            for rows in np.array_split(np.arange(len(view)), -(-len(view) // self.chunk))
         ]
         return Candidates.concatenate(parts)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gan_augment.balance import SamplingStrategy
 from gan_augment.errors import ConfigError, DataError
+from gan_augment.fingerprint import FittedOn
 from gan_augment.images import RawForm
 from gan_augment.items import label_value
 from gan_augment.pool.store import KIND, VERSION, Columns, Store, read_form, read_store
@@ -190,6 +191,11 @@ class SyntheticPool:
         """Number of rows of each class in this view."""
         return {int(k): int(n) for k, n in zip(*np.unique(self.labels, return_counts=True), strict=True)}
 
+    @property
+    def fitted_on(self) -> FittedOn:
+        """Hashes of the images and groups that the synthesizer and the judge were fitted on."""
+        return self._store.fitted_on
+
     # -- other views ----------------------------------------------------------------------------------------------
 
     def candidates(self) -> Self:
@@ -202,9 +208,10 @@ class SyntheticPool:
 
     def filter(self, mask: npt.NDArray[np.bool_]) -> Self:
         """Returns the view of those rows of this view where `mask` `(n,)` is true."""
-        if len(mask) != len(self):
-            raise ConfigError(f"expected a mask of {len(self)} values, found {len(mask)}")
-        return self._view(self.rows[np.asarray(mask, bool)])
+        mask = np.asarray(mask)
+        if mask.shape != (len(self),) or mask.dtype != bool:
+            raise ConfigError(f"expected a mask of {len(self)} booleans, found {mask.dtype} of shape {mask.shape}")
+        return self._view(self.rows[mask])
 
     def sample(self, k: int | Mapping[int, int], per_class: bool = True, seed: int = 0) -> Self:
         """Returns a random view of the candidates, kept or not: the control that a selector has to beat.

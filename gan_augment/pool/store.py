@@ -15,8 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gan_augment.artifacts import read_json, read_tensors
+from gan_augment.artifacts import pop_fitted_on, read_json, read_tensors
 from gan_augment.errors import ArtifactError
+from gan_augment.fingerprint import FittedOn
 from gan_augment.images import ImageSpec, RawForm
 from gan_augment.types import IntArray
 
@@ -24,6 +25,8 @@ __all__ = ["KIND", "VERSION", "Columns", "Store", "read_form", "read_store"]
 
 KIND = "gan_augment pool"
 VERSION = 1
+_MOST_SHARDS = 512
+"""Each is a file held open; of 65,536 rows they hold 33 million."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Store:
         images: The shards, each `(rows, C, *raw_shape)`.
         columns: One value a row over all shards.
         about: What `pool.json` holds.
+        fitted_on: Hashes of the images and groups that the synthesizer and the judge were fitted on.
         folder: Where it was read from; None in memory. A store from a folder is pickled as its path.
     """
 
@@ -62,9 +66,11 @@ class Store:
         images: Sequence[npt.NDArray[Any]],
         columns: Columns,
         about: Mapping[str, Any],
+        fitted_on: FittedOn | None = None,
         folder: Path | None = None,
     ) -> None:
         self.images, self.columns, self.about, self.folder = list(images), columns, about, folder
+        self.fitted_on = FittedOn() if fitted_on is None else fitted_on
         self._shard_rows = len(self.images[0]) if self.images else 1
 
     def __len__(self) -> int:
@@ -91,15 +97,18 @@ class Store:
 
 
 def _map_shards(folder: Path, about: Mapping[str, Any]) -> list[npt.NDArray[Any]]:
-    maps = []
+    maps: list[npt.NDArray[Any]] = []
+    listed = [str(shard["name"]) for shard in about["shards"]]
+    if len(listed) > _MOST_SHARDS or listed != [f"images-{number:05d}.npy" for number in range(len(listed))]:
+        raise ArtifactError(f"expected at most {_MOST_SHARDS} shards images-00000.npy, ... in {folder}, found others")
     for shard in about["shards"]:
-        name, shape = str(shard["name"]), tuple(int(side) for side in shard["shape"])
-        path = folder / name
-        if Path(name).name != name or not path.is_file():
+        shape = tuple(int(side) for side in shard["shape"])
+        path = folder / shard["name"]
+        if not path.is_file():
             raise ArtifactError(f"expected the images of the pool in {path}, found no such file; the pool is damaged")
         try:
-            images = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
+            images = np.lib.format.open_memmap(path, mode="r")
+        except Exception as error:  # numpy's parser of headers lets out errors of many types
             raise ArtifactError(f"expected images in {path}, found a damaged file ({error})") from None
         if images.shape != shape or str(images.dtype) != about["dtype"]:
             raise ArtifactError(
@@ -119,9 +128,12 @@ def read_store(folder: str | Path) -> Store:
     folder = Path(folder)
     about = read_json(folder / "pool.json", KIND, VERSION)
     tensors = read_tensors(folder / "columns.safetensors")
+    fitted_on = pop_fitted_on(tensors, folder)
     try:
         columns = Columns(**{name: _column(tensors[name], name) for name in Columns.__annotations__})
         form, _ = read_form(about)
+        _check_names(about["classes"], "classes")
+        _check_names(about["reasons"], "reasons")
         images = _map_shards(folder, about)
         rows, classes, reasons, _ = int(about["rows"]), len(about["classes"]), len(about["reasons"]), about["named"]
     except ArtifactError:
@@ -135,7 +147,7 @@ def read_store(folder: str | Path) -> Store:
     for name, values, limit in (("label", columns.label, classes), ("reason", columns.reason, reasons)):
         if rows and not (values.min() >= 0 and values.max() < limit):
             raise ArtifactError(f"expected {name} from 0 to {limit - 1} in {folder}, found others; it is damaged")
-    return Store(images, columns, about, folder)
+    return Store(images, columns, about, fitted_on, folder)
 
 
 def read_form(about: Mapping[str, Any]) -> tuple[RawForm, ImageSpec | None]:
@@ -149,6 +161,11 @@ def read_form(about: Mapping[str, Any]) -> tuple[RawForm, ImageSpec | None]:
     if spec is not None and (spec.channels, spec.raw_shape) != (form.channels, form.shape):
         raise ValueError(f"image_spec of {spec.channels} channels and {spec.raw_shape} beside images of {form}")
     return form, spec
+
+
+def _check_names(names: Any, what: str) -> None:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise ValueError(f"{what} {names!r:.80}")
 
 
 def _column(tensor: Tensor, name: str) -> npt.NDArray[Any]:

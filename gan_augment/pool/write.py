@@ -1,7 +1,9 @@
 """Writing a pool: images shard by shard as they are drawn, then columns and `pool.json`."""
 
+import contextlib
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gan_augment.artifacts import storing, write_json, write_tensors
-from gan_augment.pool.store import Columns
+from gan_augment.artifacts import new_folder, storing, write_json, write_tensors
+from gan_augment.fingerprint import FittedOn
+from gan_augment.pool.store import Columns, Store, read_store
 
-__all__ = ["ShardWriter", "write_columns"]
+__all__ = ["FolderSink", "MemorySink", "ShardWriter", "open_sink"]
 
 _SHARD_ROWS = 65536
 
@@ -76,9 +79,59 @@ class ShardWriter:
                 os.fsync(file.fileno())
 
 
-def write_columns(folder: Path, columns: Columns, about: dict[str, Any]) -> None:
-    """Writes `columns.safetensors` and, last, `pool.json`."""
-    names = Columns.__annotations__
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(getattr(columns, name))) for name in names}
-    write_tensors(folder / "columns.safetensors", tensors)
-    write_json(folder / "pool.json", about)
+class MemorySink:
+    """Keeps the images in memory."""
+
+    def __init__(self) -> None:
+        self._parts: list[npt.NDArray[Any]] = []
+
+    def append(self, images: npt.NDArray[Any]) -> None:
+        """Takes images `(n, C, *raw_shape)`."""
+        self._parts.append(images)
+
+    def finish(self, columns: Columns, about: dict[str, Any], fitted_on: FittedOn) -> None:
+        """Has nothing to write."""
+
+    def store(self, columns: Columns, about: dict[str, Any], fitted_on: FittedOn) -> Store:
+        """Returns the store."""
+        return Store([np.concatenate(self._parts)], columns, about, fitted_on)
+
+
+class FolderSink:
+    """Writes the images beside `out`; the folder takes its place when the context of `open_sink` closes."""
+
+    def __init__(self, out: Path, writer: ShardWriter) -> None:
+        self._out, self._writer = out, writer
+
+    def append(self, images: npt.NDArray[Any]) -> None:
+        """Takes images `(n, C, *raw_shape)`."""
+        self._writer.append(images)
+
+    def finish(self, columns: Columns, about: dict[str, Any], fitted_on: FittedOn) -> None:
+        """Writes `columns.safetensors` and, last, `pool.json`."""
+        folder, names = self._writer.folder, Columns.__annotations__
+        self._writer.close()
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(getattr(columns, name))) for name in names}
+        write_tensors(folder / "columns.safetensors", {**tensors, **fitted_on.tensors()})
+        write_json(folder / "pool.json", {**about, "shards": self._writer.shards})
+
+    def store(self, columns: Columns, about: dict[str, Any], fitted_on: FittedOn) -> Store:
+        """Opens what was written."""
+        return read_store(self._out)
+
+
+@contextlib.contextmanager
+def open_sink(out: Path | None, rows: int, shape: tuple[int, ...], dtype: str) -> Iterator[MemorySink | FolderSink]:
+    """Gives where the images of a pool go: a new folder that appears when all went well, or memory.
+
+    Args:
+        out: The folder; None for memory.
+        rows: Rows of the whole pool.
+        shape: `(C, *raw_shape)` of an image.
+        dtype: numpy's name of the raw dtype.
+    """
+    if out is None:
+        yield MemorySink()
+        return
+    with new_folder(out, "pool") as work, contextlib.closing(ShardWriter(work, rows, shape, dtype)) as writer:
+        yield FolderSink(out, writer)

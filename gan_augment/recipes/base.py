@@ -1,6 +1,7 @@
 """The Recipe protocol: what one published GAN adds to the shared blocks, losses and the one training loop."""
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -96,7 +97,8 @@ class Recipe(ABC):
         width: Channels at the bottom of the networks; None for 32 doubled with each halving, 128 at most.
         label_power: Classes are drawn in proportion to n_c to this power: 1 as in the data, 0 all alike.
         learning_rate: Of the generator; a discriminator's is twice that.
-        ema: Decay a step of the moving average of the generator's weights.
+        ema: Decay a step of the moving average of the generator's weights, less in the first steps.
+        diversity: Weight of a mode-seeking term for the generator; 0 for none.
         augmentation: Applied to all that the discriminator sees, real and generated alike.
     """
 
@@ -113,15 +115,19 @@ class Recipe(ABC):
     label_power: float = 0.5
     learning_rate: float = 2e-4
     ema: float = 0.995
+    diversity: float = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "latent_dim"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"expected {name} of at least 1, found {getattr(self, name)}")
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(f"expected {name} of at least 1, a whole number, found {value!r}")
         if self.width is not None and (self.width < 32 or self.width % 8):
             raise ConfigError(f"expected width of at least 32 and a multiple of 8, found {self.width}")
-        if self.learning_rate <= 0:
+        if not 0 <= self.diversity < math.inf:
+            raise ConfigError(f"expected diversity of at least 0, found {self.diversity}")
+        if not 0 < self.learning_rate < math.inf:
             raise ConfigError(f"expected a learning_rate above 0, found {self.learning_rate}")
         for name in ("label_power", "ema"):
             if not 0 <= getattr(self, name) <= 1:

@@ -23,17 +23,13 @@ __all__ = ["DAGAN"]
 class DAGAN(Recipe):
     """Image-conditioned GAN: G(x, z) against D(x, candidate).
 
-    Attributes:
-        diversity: Weight of a mode-seeking term. 0 by default: on the digits even a weak one bought variety that the
-            samples had already with labels that were wrong.
+    `diversity` is 0: a mode-seeking term made labels wrong (`benchmarks/results/recipes.md`).
     """
 
     name: ClassVar[str] = "dagan"
     paper: ClassVar[str] = "Antoniou et al. 2017, arXiv 1711.04340"
     need: ClassVar[Need] = Need("same-class", ("source", "real"))
     conditions: ClassVar[tuple[str, ...]] = ("source",)
-
-    diversity: float = 0.0
 
     def networks(self, spec: NetworkSpec) -> dict[str, nn.Module]:
         """Returns a generator and a discriminator."""

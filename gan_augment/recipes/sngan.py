@@ -21,9 +21,8 @@ __all__ = ["SNGAN"]
 class SNGAN(Recipe):
     """Class-conditional GAN: G(z, y) against D(x, y).
 
-    Attributes:
-        diversity: Weight of a mode-seeking term (not in the papers): without it the samples of a class come out all
-            alike on sets of a few hundred images.
+    `diversity`, which is not in the papers, is on: without it the samples of a class are more alike
+    (`benchmarks/results/recipes.md`).
     """
 
     name: ClassVar[str] = "sngan"

@@ -43,7 +43,7 @@ def sample_grid(view: RawView, pool: SyntheticPool, path: Path, *, columns: int 
     FigureCanvasAgg(figure)
 
     def write(x: float, y: float, text: str, **settings: Any) -> None:
-        figure.text(x / width, 1 - y / height, text, va="center", **settings)
+        figure.text(x / width, 1 - y / height, text, va="center", parse_math=False, **settings)
 
     write(_LABEL - 0.12, _HEAD / 2, "class (real images)", ha="right", fontsize=8, color="0.35")
     for number, name in enumerate(("real", "kept", "rejected")):

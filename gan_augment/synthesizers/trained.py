@@ -9,10 +9,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from gan_augment.artifacts import adopt_state, new_folder, read_json, read_tensors, versions, write_json, write_tensors
+from gan_augment.artifacts import (
+    load_state,
+    new_folder,
+    pop_fitted_on,
+    read_json,
+    read_tensors,
+    versions,
+    write_json,
+    write_tensors,
+)
 from gan_augment.errors import ArtifactError, SynthesizerError
-from gan_augment.fingerprint import hash_items, hash_json, hash_tensors
-from gan_augment.images import ImageSpec
+from gan_augment.fingerprint import FittedOn, hash_items, hash_json, hash_tensors
+from gan_augment.images import ImageSpec, batch_rows
 from gan_augment.networks import NetworkSpec
 from gan_augment.recipes import RECIPES, Recipe
 from gan_augment.seeds import normals, uniforms
@@ -24,7 +33,6 @@ __all__ = ["TrainedSynthesizer", "load"]
 
 _KIND = "gan_augment synthesizer"
 _VERSION = 1
-_BATCH = 256
 _LATENT_STREAM, _PARENT_STREAM = 0, 1
 
 
@@ -38,8 +46,7 @@ class TrainedSynthesizer:
         class_names: Class names.
         image_spec: How raw images map to [-1, 1].
         seed: Of the training.
-        fitted_on: Sorted hashes of the raw images it was trained on.
-        groups: Sorted hashes of the groups it was trained on.
+        fitted_on: Hashes of the raw images and groups it was trained on.
     """
 
     def __init__(
@@ -51,8 +58,7 @@ class TrainedSynthesizer:
         class_names: Sequence[str],
         image_spec: ImageSpec,
         seed: int = 0,
-        fitted_on: IntArray | None = None,
-        groups: IntArray | None = None,
+        fitted_on: FittedOn | None = None,
     ) -> None:
         self.recipe = recipe
         self.networks = {name: network.eval().requires_grad_(False) for name, network in networks.items()}
@@ -61,8 +67,7 @@ class TrainedSynthesizer:
         self.num_classes = spec.num_classes
         self.image_spec: ImageSpec | None = image_spec
         self.seed = seed
-        self.fitted_on = np.empty(0, np.int64) if fitted_on is None else fitted_on
-        self.groups = np.empty(0, np.int64) if groups is None else groups
+        self.fitted_on = FittedOn() if fitted_on is None else fitted_on
         self._parents: RawView | None = None
         self._parent_rows: list[IntArray] = []
 
@@ -135,8 +140,9 @@ class TrainedSynthesizer:
         device = next(next(iter(self.networks.values())).parameters()).device
         images = torch.empty(len(labels), self.spec.channels, *self.spec.grid)
         with torch.no_grad():
-            for start in range(0, len(labels), _BATCH):
-                part = slice(start, start + _BATCH)
+            size = batch_rows(self.spec.grid)
+            for start in range(0, len(labels), size):
+                part = slice(start, start + size)
                 here = {name: tensor[part].to(device) for name, tensor in given.items()}
                 if parents is not None:
                     here["source"] = self._parent_images(parents[part]).to(device)
@@ -183,7 +189,7 @@ class TrainedSynthesizer:
         """The chain: data, recipe, weights."""
         weights = {f"{n}.{k}": v for n, network in self.networks.items() for k, v in network.state_dict().items()}
         return {
-            "data": hash_items(self.fitted_on),
+            "data": hash_items(np.concatenate([self.fitted_on.images, self.fitted_on.groups])),
             "recipe": hash_json(self.recipe.to_json()),
             "weights": hash_tensors(weights),
         }
@@ -197,8 +203,7 @@ class TrainedSynthesizer:
         """
         with new_folder(folder, "synthesizer") as work:
             tensors = {f"{n}/{k}": v for n, network in self.networks.items() for k, v in network.state_dict().items()}
-            fitted = {"fitted_on": torch.from_numpy(self.fitted_on), "groups": torch.from_numpy(self.groups)}
-            write_tensors(work / "weights.safetensors", {**tensors, **fitted})
+            write_tensors(work / "weights.safetensors", {**tensors, **self.fitted_on.tensors()})
             write_json(work / "synthesizer.json", self._description())
         return Path(folder)
 
@@ -248,13 +253,13 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> TrainedSy
     if len(classes) != spec.num_classes or image_spec.grid != spec.grid or image_spec.channels != spec.channels:
         raise ArtifactError(f"expected classes and image_spec to fit the networks in {folder}, found that they do not")
     tensors = read_tensors(folder / "weights.safetensors")
-    known = {key: tensors.pop(key, torch.empty(0, dtype=torch.int64)).numpy() for key in ("fitted_on", "groups")}
+    fitted_on = pop_fitted_on(tensors, folder)
     for network_name, network in networks.items():
         prefix = f"{network_name}/"
         state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        adopt_state(network, state, f"{name}'s {network_name} in {folder}")
+        load_state(network, state, f"{name}'s {network_name} in {folder}", adopt=True)
     synthesizer = TrainedSynthesizer(
-        recipe, networks, spec, class_names=classes, image_spec=image_spec, seed=seed, **known
+        recipe, networks, spec, class_names=classes, image_spec=image_spec, seed=seed, fitted_on=fitted_on
     )
     if synthesizer.fingerprint["weights"] != about["fingerprint"]["weights"]:
         raise ArtifactError(f"expected the weights that were saved in {folder}, found others; the file is damaged")

@@ -14,8 +14,6 @@ from gan_augment.types import IntArray, as_tensor
 
 __all__ = ["Batches"]
 
-_KEEP_BYTES = 4 * 2**30
-
 
 class Batches:
     """Draws what a recipe needs from the raw images of a dataset.
@@ -45,7 +43,6 @@ class Batches:
         device: torch.device,
     ) -> None:
         self.need, self.batch_size, self.seed, self.device = need, batch_size, seed, device
-        self._view, self._spec = view, spec
         self._targets = view.targets
         self._weights = item_weights(view.targets, label_power)
         self._order = np.argsort(view.targets, kind="stable")
@@ -58,8 +55,7 @@ class Batches:
                 f"expected {len(need.names)} domains (classes) for {', '.join(need.names)}, found "
                 f"{np.count_nonzero(self._sizes)}"
             )
-        size = len(view) * spec.channels * int(np.prod(spec.grid)) * 4
-        self._images = view.images(spec=spec).to(device) if size <= _KEEP_BYTES else None
+        self._load = view.loader(spec)
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         """Returns the batch of a step."""
@@ -90,6 +86,4 @@ class Batches:
         return batch
 
     def _take(self, rows: IntArray) -> Tensor:
-        if self._images is None:
-            return self._view.images(rows, spec=self._spec).to(self.device)
-        return self._images[as_tensor(rows, self.device)]
+        return self._load(rows).to(self.device)

@@ -1,19 +1,22 @@
 """fit: a dataset in, a synthesizer out."""
 
 import dataclasses
-from collections.abc import Sequence
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-import torch
 from tqdm import tqdm
 
-from gan_augment.artifacts import load_state, refuse_existing
+from gan_augment.artifacts import load_state, refuse_existing, storing
 from gan_augment.balance import MIN_IMAGES, check_classes
 from gan_augment.errors import ConfigError
-from gan_augment.fingerprint import hash_items
+from gan_augment.fingerprint import hash_json, hash_labelled
+from gan_augment.machine import pick_device
 from gan_augment.networks import NetworkSpec
 from gan_augment.recipes import Recipe, get_recipe
 from gan_augment.source import RawView
@@ -75,6 +78,8 @@ def fit(
     """
     if out is not None:
         refuse_existing(out, "synthesizer")
+    if checkpoint_every < 0:
+        raise ConfigError(f"expected checkpoint_every of at least 0, found {checkpoint_every}")
     recipe = get_recipe(recipe)
     if steps is not None:
         recipe = dataclasses.replace(recipe, steps=steps)
@@ -84,7 +89,7 @@ def fit(
     check_classes(view.counts, view.classes, min_images)
     image_spec = view.spec(image_size)
     spec = NetworkSpec(channels=image_spec.channels, grid=image_spec.grid, num_classes=view.num_classes)
-    where = _device(device)
+    where = pick_device(device)
     trainer = Trainer(recipe, spec, seed=seed, device=where)
     if init is not None:
         _start_from(trainer, init)
@@ -100,7 +105,10 @@ def fit(
     settings = {
         "recipe": recipe.to_json(),
         "spec": spec.to_json(),
-        "data": hash_items(view.hashes),
+        "data": hash_labelled(view.hashes, view.targets),
+        "groups": hash_json(view.group_hashes.tolist()),
+        "classes": view.classes,
+        "image_spec": image_spec.to_json(),
         "seed": seed,
         "init": None if init is None else init.fingerprint["weights"],
     }
@@ -112,8 +120,7 @@ def fit(
         class_names=view.classes,
         image_spec=image_spec,
         seed=seed,
-        fitted_on=np.sort(view.hashes),
-        groups=view.group_hashes,
+        fitted_on=view.fitted_on,
     )
     if out is not None:
         synthesizer.save(out)
@@ -121,14 +128,6 @@ def fit(
         assert path is not None
         path.unlink(missing_ok=True)
     return synthesizer.bind(view) if synthesizer.needs_parents else synthesizer
-
-
-def _device(device: str) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"expected a device that is there, found device={device!r} without CUDA; give device='cpu'")
-    return torch.device(device)
 
 
 def _start_from(trainer: Trainer, init: TrainedSynthesizer) -> None:
@@ -148,11 +147,41 @@ def _run(
     trainer: Trainer, batches: Batches, settings: dict[str, Any], path: Path | None, every: int, progress: bool
 ) -> None:
     if path is not None and resume(trainer, path, settings) and progress:
-        tqdm.write(f"going on with the training in {path} from step {trainer.step}")
+        tqdm.write(f"going on with the training in {path} from step {trainer.step}", file=sys.stderr)
+    with _interruptible() as interrupted:
 
-    def after_step(step: int) -> None:
-        if path is not None and every and step % every == 0 and step < trainer.recipe.steps:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_checkpoint(trainer, path, settings)
+        def after_step(step: int) -> None:
+            due = every and step % every == 0 and step < trainer.recipe.steps
+            if path is not None and (due or interrupted):
+                with storing(path):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                save_checkpoint(trainer, path, settings)
+            if interrupted:
+                kept = "nothing was kept" if path is None else "the same call goes on from there"
+                tqdm.write(f"stopped after step {step} of {trainer.recipe.steps}; {kept}", file=sys.stderr)
+                raise KeyboardInterrupt
 
-    trainer.run(batches, description=f"training {trainer.recipe.name}" if progress else None, after_step=after_step)
+        description = f"training {trainer.recipe.name}" if progress else None
+        trainer.run(batches, description=description, after_step=after_step)
+
+
+@contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """Gives a list that is empty until Ctrl-C: the step in work can then be finished. A second Ctrl-C stops at once."""
+    interrupted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, _: Any) -> None:
+        interrupted.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupted
+    finally:
+        if before is signal.default_int_handler:
+            signal.signal(signal.SIGINT, before)

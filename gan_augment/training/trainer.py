@@ -118,10 +118,11 @@ class Trainer:
 
     @torch.no_grad()
     def _average(self) -> None:
+        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))  # forgets the initial weights early on
         for name, average in self.averaged.items():
             own: list[Tensor] = list(average.parameters())
             live: list[Tensor] = list(self.networks[name].parameters())
-            torch._foreach_lerp_(own, live, 1 - self.recipe.ema)
+            torch._foreach_lerp_(own, live, 1 - decay)
             for kept, buffer in zip(average.buffers(), self.networks[name].buffers(), strict=True):
                 kept.copy_(buffer)
 

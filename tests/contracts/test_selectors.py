@@ -108,6 +108,7 @@ def test_a_class_without_reals_is_never_kept(make: Callable[[], Selector]) -> No
     assert "" not in decision.reason
 
 
+@pytest.mark.filterwarnings("ignore:no candidate of")
 def test_a_pool_is_built_with_it(make: Callable[[], Selector]) -> None:
     pools = [
         SyntheticPool.build(toy_synthesizer(), Pictures(), selector=make(), progress=False, reserve=3).candidates()

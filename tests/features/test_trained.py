@@ -30,7 +30,7 @@ def test_it_learns_the_classes_of_images_it_has_not_seen(judge: TrainedExtractor
     assert seen.probs is not None
     assert (seen.probs.argmax(1) == fresh.targets).mean() > 0.95
     assert judge.classes == ["0", "1", "2"]
-    assert (judge.fitted_on == np.sort(view(Pictures((20, 12, 8))).hashes)).all()
+    assert (judge.fitted_on.images == np.sort(view(Pictures((20, 12, 8))).hashes)).all()
 
 
 def test_images_between_two_classes_are_the_uncertain_ones(judge: TrainedExtractor) -> None:

@@ -18,8 +18,8 @@ import torch
 
 from gan_augment.artifacts import read_json
 from gan_augment.errors import ArtifactError, ConfigError, StorageError, SynthesizerError
+from gan_augment.images import batch_rows
 from gan_augment.pool import SyntheticPool
-from gan_augment.pool.draw import CHUNK
 from gan_augment.selection import CentroidSelector
 from gan_augment.synthesizers import wrap
 from gan_augment.training import fit
@@ -93,10 +93,10 @@ def test_another_seed_draws_other_rows() -> None:
 def test_rows_drawn_again_from_their_seeds_are_the_stored_ones(tmp_path: Path) -> None:
     synthesizer, like = toy_synthesizer(), Pictures((300, 4, 3), "pil")
     pool = build(synthesizer, like, out=tmp_path / "pool", reserve=1)
-    assert len(pool) > 2 * CHUNK
+    assert len(pool) > 2 * batch_rows((8, 8))
     spec = pool.image_spec
     assert spec is not None
-    for row in (0, 1, CHUNK, len(pool) - 1):
+    for row in (0, 1, batch_rows((8, 8)), len(pool) - 1):
         drawn = synthesizer.sample([pool.labels[row]], [pool.seeds[row]]).images
         difference = np.abs(spec.encode(drawn)[0].astype(int) - pool.array(row).astype(int))
         assert difference.max() <= 1  # rounding of one unit, were the batch to change the last bit
@@ -110,7 +110,7 @@ def test_chunks_are_padded_so_that_the_batch_is_always_the_same() -> None:
     sizes: list[int] = []
     synthesizer = wrap(depends_on_the_batch, num_classes=3, image_shape=(1, 8, 8))
     few = build(synthesizer, counts={1: 3}, reserve=1)
-    many = build(synthesizer, counts={1: CHUNK + 40}, reserve=1)
+    many = build(synthesizer, counts={1: batch_rows((8, 8)) + 40}, reserve=1)
     assert sizes.count(1) == 2  # one sample a pool, to see its shape
     assert set(sizes) == {1, 64}
     assert all((few.array(row) == many.array(row)).all() for row in range(3))
@@ -211,6 +211,7 @@ def test_volumes_are_refused_for_a_dataset_of_pictures() -> None:
         build(toy_synthesizer(shape=(1, 8, 8, 8)))
 
 
+@pytest.mark.filterwarnings("ignore:the synthesizer was fitted on")
 def test_a_gan_fitted_on_another_dtype_is_refused() -> None:
     gan = fit(Pictures(kind="array"), "sngan", steps=1, min_images=2, progress=False)
     with pytest.raises(SynthesizerError, match="dtype uint8 against float32"):

@@ -113,8 +113,8 @@ def test_parents_of_another_form_are_refused(folder: Path, settings: dict[str, A
 def test_a_folder_tells_what_stands_behind_it_and_stores_no_image(folder: Path) -> None:
     base = Pictures((9, 6, 5), classes=["cat", "dog", "eel"])
     gan = load(folder)
-    assert (gan.fitted_on == np.sort(view(base).hashes)).all()
-    assert len(gan.groups) == 10
+    assert (gan.fitted_on.images == np.sort(view(base).hashes)).all()
+    assert len(gan.fitted_on.groups) == 10
     assert gan.class_names == ["cat", "dog", "eel"]
     about = read_json(folder / "synthesizer.json", "gan_augment synthesizer", 1)
     assert about["fingerprint"] == gan.fingerprint

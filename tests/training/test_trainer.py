@@ -133,8 +133,8 @@ def test_saved_equals_loaded(tmp_path: Path) -> None:
     assert same_weights(fitted, loaded)
     assert loaded.fingerprint == fitted.fingerprint
     assert loaded.image_spec == fitted.image_spec
-    assert np.array_equal(loaded.fitted_on, fitted.fitted_on)
-    assert len(loaded.groups) == 15
+    assert np.array_equal(loaded.fitted_on.images, fitted.fitted_on.images)
+    assert len(loaded.fitted_on.groups) == 15
     with pytest.raises(ga.SynthesizerError, match=r"bind\(dataset\)"):
         loaded.sample([0], [0])
     images = loaded.bind(data()).sample([0, 1, 2], [5, 6, 7])
@@ -223,3 +223,80 @@ def test_flipped_bits_are_found(tmp_path: Path) -> None:
     stored.write_bytes(bytes(content))
     with pytest.raises(ga.ArtifactError, match="weights that were saved"):
         ga.load(tmp_path / "gan")
+
+
+INTERRUPTED = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.training.test_trainer import fit, quick
+print("ready", flush=True)
+fit(quick(steps=100000), out={out!r}, checkpoint_every=0)
+"""
+
+
+def test_ctrl_c_keeps_what_was_done(tmp_path: Path) -> None:
+    code = INTERRUPTED.format(root=str(Path(__file__).parents[2]), out=str(tmp_path / "gan"))
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert "KeyboardInterrupt" in told
+    assert "the same call goes on from there" in told
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".gan.training.safetensors"]
+
+
+def test_a_resumed_run_has_the_same_labels_and_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gan_augment.training.trainer import Trainer
+
+    take = Trainer._take_step
+    monkeypatch.setattr(Trainer, "_take_step", lambda self, *a: take(self, *a) if self.step < 7 else _stop())
+    with pytest.raises(_Stop):
+        fit(quick(), out=tmp_path / "gan", checkpoint_every=5)
+    monkeypatch.setattr(Trainer, "_take_step", take)
+    shifted = [(label + 1) % 3 for _, label in data()]
+    with pytest.raises(ga.ArtifactError, match=r"data .* there, .* now"):
+        fit(quick(), out=tmp_path / "gan", targets=shifted)
+    with pytest.raises(ga.ArtifactError, match=r"recipe\.learning_rate 0.0002 there, 0.001 now"):
+        fit(quick(learning_rate=1e-3), out=tmp_path / "gan")
+
+
+def test_a_hostile_checkpoint_is_refused(tmp_path: Path) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    from gan_augment.training.trainer import Trainer
+
+    path = tmp_path / ".gan.training.safetensors"
+    take = Trainer._take_step
+    Trainer._take_step = lambda self, *a: take(self, *a) if self.step < 7 else _stop()  # type: ignore[method-assign]
+    try:
+        with pytest.raises(_Stop):
+            fit(quick(), out=tmp_path / "gan", checkpoint_every=5)
+    finally:
+        Trainer._take_step = take  # type: ignore[method-assign]
+    with safe_open(path, "pt") as file:
+        about, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    adam = next(key for key in tensors if key.endswith("exp_avg"))
+    average = next(key for key in tensors if key.startswith("average"))
+    damaged = [
+        ({**about, "step": "-1000000"}, tensors),
+        ({**about, "step": "999999999"}, tensors),
+        ({**about, "settings": "null"}, tensors),
+        ({**about, "settings": "[" * 100_000}, tensors),
+        (about, {key: value for key, value in tensors.items() if key != adam}),
+        (about, {key: value for key, value in tensors.items() if not key.startswith("adam")}),
+        (about, {**tensors, adam: tensors[adam].flatten()[:1]}),
+        (about, {**tensors, "adam|g|x|exp_avg": tensors[adam].clone()}),
+        (about, {**tensors, average: torch.full_like(tensors[average], torch.nan)}),
+    ]
+    for metadata, contents in damaged:
+        save_file(contents, path, metadata)
+        with pytest.raises(ga.ArtifactError):
+            fit(quick(), out=tmp_path / "gan")
+    save_file(tensors, path, about)
+    assert same_weights(fit(quick(), out=tmp_path / "gan"), fit(quick()))
