@@ -11,7 +11,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from torch.utils.data import ConcatDataset
 
 from benchmarks.common import measured_on, unit, write_table
@@ -21,7 +20,7 @@ from gan_augment.errors import SmallClassWarning
 from gan_augment.features import TrainedExtractor
 from gan_augment.metrics import interval
 from gan_augment.recipes import RECIPES
-from gan_augment.selection import nearest
+from gan_augment.selection import nearest_other
 from gan_augment.source import RawView
 from gan_augment.training import fit
 
@@ -52,8 +51,10 @@ def measure(seed: int, recipe: str, settings: dict[str, Any]) -> dict[str, Any]:
         agree = oracle.extract(drawn.images).probs.argmax(1) == label  # type: ignore[union-attr]
         held = unused.images(unused.of_class(label), spec=view.spec())
         spread = drawn.images.std(0).mean() / held.std(0).mean()
-        near = distance(drawn.images.flatten(1).numpy(), reals, drawn.parents)
-        far = distance(held.flatten(1).numpy(), reals, None)
+        nobody = np.full(SAMPLES, -1)
+        parents = nobody if drawn.parents is None else drawn.parents
+        near = nearest_other(drawn.images.flatten(1).numpy(), reals, parents)
+        far = nearest_other(held.flatten(1).numpy(), reals, nobody[: len(held)])
         rows.append(
             (int(view.counts[label]), float(agree.mean()), float(spread), float(np.median(near) / np.median(far)))
         )
@@ -64,15 +65,6 @@ def measure(seed: int, recipe: str, settings: dict[str, Any]) -> dict[str, Any]:
         kind: dict(zip(names, table[mask, 1:].mean(0).tolist(), strict=True))
         for kind, mask in (("all", np.ones(len(table), bool)), ("rare", rare))
     }
-
-
-def distance(
-    queries: npt.NDArray[np.float32], reals: npt.NDArray[np.float32], parents: npt.NDArray[np.int64] | None
-) -> npt.NDArray[np.float32]:
-    distances, rows = nearest(queries, reals, k=2)
-    if parents is None:
-        return distances[:, 0]
-    return np.where(rows[:, 0] == parents, distances[:, 1], distances[:, 0])
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from gan_augment.evaluation import Arm, Comparison, check_no_overlap, compare, s
 from gan_augment.features import TrainedExtractor
 from gan_augment.pool import SyntheticPool
 from gan_augment.recipes import RECIPES
-from gan_augment.selection import CentroidSelector
+from gan_augment.selection import CentroidSelector, nearest_other
 from gan_augment.source import RawView
 from gan_augment.training import fit
 
@@ -159,16 +159,28 @@ class Replicate:
         return scores
 
     def class_table(self) -> list[dict[str, Any]]:
-        """Returns a row a class, the largest class first."""
-        rows = [
-            {
-                "name": row["class"],
-                "real": int(self.view.counts[label]),
-                "candidates": row["candidates"],
-                "kept": row["kept"],
-                "disagrees": row["rejected"].get("judge disagrees", 0),
-                "far": row["rejected"].get("far from its class", 0),
-            }
-            for label, row in enumerate(self.pools["dagan"].table())
-        ]
+        """Returns a row a class, the largest class first.
+
+        `nearest` is the median distance of kept candidates to the nearest training image (their parent left out),
+        against that of the class's real images to the nearest other one: well below 1 would be copying. None where
+        nothing was kept.
+        """
+        pool, reals = self.pools["dagan"], self.view.images(spec=self.view.spec()).flatten(1).numpy()
+        own = nearest_other(reals, reals, np.arange(len(reals)))
+        drawn = nearest_other(pool.images().flatten(1).numpy(), reals, pool.parents) if len(pool) else np.empty(0)
+        rows = []
+        for label, row in enumerate(pool.table()):
+            here = drawn[pool.labels == label]
+            reference = float(np.median(own[self.view.targets == label]))
+            rows.append(
+                {
+                    "name": row["class"],
+                    "real": int(self.view.counts[label]),
+                    "candidates": row["candidates"],
+                    "kept": row["kept"],
+                    "disagrees": row["rejected"].get("judge disagrees", 0),
+                    "far": row["rejected"].get("far from its class", 0),
+                    "nearest": round(float(np.median(here)) / reference, 2) if len(here) else None,
+                }
+            )
         return sorted(rows, key=lambda row: -row["real"])

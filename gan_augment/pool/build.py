@@ -43,29 +43,8 @@ def build_store(
 ) -> Store:
     """Draws candidates for the classes of a dataset, has the selector decide, and stores all of them.
 
-    The rows are ordered by class; row i of a class is drawn from a seed that depends on `seed`, the class and i.
-
-    Args:
-        synthesizer: Who draws. An image-conditioned one is bound to `like`, so that parents are items of it.
-        like: The training split, or a RawView of it: says which classes need images, and what raw images look like.
-        selector: Who decides; fitted here on the real images of `like`, and calibrated on a draw of its own. None
-            keeps everything.
-        sampling_strategy: How many images each class needs, in imbalanced-learn's vocabulary.
-        counts: Needed images by label or class name instead.
-        reserve: Candidates drawn for each needed image, at least 1.
-        out: New folder; None to keep the pool in memory.
-        seed: Of all draws.
-        progress: Whether to show a bar.
-
-    Warns:
-        DataMismatchWarning: The synthesizer was fitted on images that are not in `like`.
-        SmallClassWarning: No candidate of a class was kept.
-
-    Raises:
-        SynthesizerError: The synthesizer lacks a class, or draws images that do not fit.
-        ConfigError: A parameter has a value that cannot work.
-        ArtifactError: `out` exists.
-        StorageError: The disk refused; nothing half-written is left.
+    Arguments, warnings and errors are those of `SyntheticPool.build`. The rows are ordered by class; row i of a class
+    is drawn from a seed that depends on `seed`, the class and i.
     """
     folder = None if out is None else Path(out)
     if folder is not None:

@@ -61,7 +61,36 @@ class SyntheticPool:
         *,
         progress: bool = True,
     ) -> "SyntheticPool":
-        """Draws candidates, has the selector decide, and stores them; see `gan_augment.pool.build.build_store`."""
+        """Draws candidates, has the selector decide, and stores all of them.
+
+        The same arguments give the same pool, bit for bit, on one machine with as many threads.
+
+        Args:
+            synthesizer: Who draws; from `fit`, `load` or `wrap`. An image-conditioned one is bound to `like`.
+            like: The training split, or a RawView of it: says which classes need images, and what raw images look like.
+            selector: Who decides, such as `CentroidSelector(judge)`; fitted here on the real images of `like`, and
+                calibrated on a draw of its own. None keeps everything.
+            sampling_strategy: How many images each class needs, in imbalanced-learn's over-sampling vocabulary.
+            counts: Needed images by label or class name instead.
+            reserve: Candidates drawn for each needed image, at least 1.
+            out: New folder; None to keep the pool in memory.
+            seed: Of all draws.
+            progress: Whether to show a bar on a terminal.
+
+        Returns:
+            The view of the kept candidates.
+
+        Warns:
+            DataMismatchWarning: The synthesizer was fitted on images that are not in `like`.
+            SmallClassWarning: No candidate of a class was kept.
+
+        Raises:
+            SynthesizerError: The synthesizer lacks a class, or draws images that do not fit.
+            ConfigError: A parameter has a value that cannot work.
+            DataError: The dataset cannot be used.
+            ArtifactError: `out` exists.
+            StorageError: The disk refused; nothing half-written is left.
+        """
         from gan_augment.pool.build import build_store
 
         store = build_store(
@@ -213,11 +242,11 @@ class SyntheticPool:
             raise ConfigError(f"expected a mask of {len(self)} booleans, found {mask.dtype} of shape {mask.shape}")
         return self._view(self.rows[mask])
 
-    def sample(self, k: int | Mapping[int, int], per_class: bool = True, seed: int = 0) -> Self:
+    def sample(self, k: int | Mapping[Any, int], per_class: bool = True, seed: int = 0) -> Self:
         """Returns a random view of the candidates, kept or not: the control that a selector has to beat.
 
         Args:
-            k: Number of rows; with `per_class`, of each class, or a dict by class index such as `pool.counts`.
+            k: Number of rows; with `per_class`, of each class, or a dict by class index (`pool.counts`) or name.
             per_class: Whether `k` is meant for each class.
             seed: Of the draw.
 
@@ -231,16 +260,23 @@ class SyntheticPool:
             return self._view(np.sort(rng.choice(len(self._store), k, replace=False)))
         labels = self._store.columns.label
         wanted = k if isinstance(k, Mapping) else {int(label): k for label in np.unique(labels)}
+        wanted = {self._label(key): number for key, number in wanted.items()}
         rows: list[IntArray] = []
         for label, number in sorted(wanted.items()):
             members = np.flatnonzero(labels == label)
-            if not 0 <= label < len(self.classes) or not 0 <= number <= len(members):
-                name = self.classes[label] if 0 <= label < len(self.classes) else label
+            if not 0 <= number <= len(members):
                 raise ConfigError(
-                    f"expected k from 0 to {len(members)}, the candidates of class {name}, found {number}"
+                    f"expected k from 0 to {len(members)}, the candidates of {self.classes[label]}, found {number}"
                 )
             rows.append(np.sort(rng.choice(members, number, replace=False)))
         return self._view(np.concatenate([np.empty(0, np.int64), *rows]))
+
+    def _label(self, key: Any) -> int:
+        if isinstance(key, str) and key in self.classes:
+            return self.classes.index(key)
+        if isinstance(key, str) or not 0 <= int(key) < len(self.classes):
+            raise ConfigError(f"expected a class of {', '.join(self.classes)} (or its index) in k, found {key!r}")
+        return int(key)
 
     def _view(self, rows: IntArray) -> Self:
         return type(self)(self._store, rows)

@@ -37,7 +37,7 @@ def write_report(
         title: Heading of the page.
         subtitle: A line below it.
         recipe: The recipe whose pool is shown.
-        classes: For each class `name, real, candidates, kept, disagrees, far`.
+        classes: For each class `name, real, candidates, kept, disagrees, far, nearest`.
         samples: The picture that `sample_grid` wrote.
         seeds: The replicates.
         rare_below: Classes with fewer training images count as rare.

@@ -15,7 +15,7 @@ import torch  # noqa: F401  (before faiss)
 from gan_augment.errors import ConfigError
 from gan_augment.types import FloatArray
 
-__all__ = ["centroid_distances", "nearest"]
+__all__ = ["centroid_distances", "nearest", "nearest_other"]
 
 _BLOCK = 8192
 
@@ -59,6 +59,18 @@ def nearest(queries: FloatArray, base: FloatArray, k: int = 1) -> tuple[FloatArr
         exact[rows] = np.sqrt((difference**2).sum(axis=2))
     order = np.argsort(exact, axis=1, kind="stable")
     return np.take_along_axis(exact, order, 1), np.take_along_axis(found, order, 1).astype(np.int64)
+
+
+def nearest_other(queries: FloatArray, base: FloatArray, left_out: npt.NDArray[np.int64]) -> FloatArray:
+    """Returns the distance `(N,)` of each query to the nearest row of `base`, one row of it left out.
+
+    Args:
+        queries: `(N, D)`.
+        base: `(M, D)`, M at least 2.
+        left_out: `(N,)` row of `base` that does not count for each query (its parent, itself); -1 for none.
+    """
+    distances, rows = nearest(queries, base, k=2)
+    return np.where(rows[:, 0] == left_out, distances[:, 1], distances[:, 0])
 
 
 def _flat_index(dim: int) -> Any:

@@ -168,6 +168,11 @@ def wrap(
     if drawn != shape:
         raise ConfigError(f"expected image_spec= of images {shape} as in image_shape=, found {drawn}")
     module = generator if isinstance(generator, nn.Module) else None
+    if module is not None and latent_dim is None:
+        raise ConfigError(
+            "expected latent_dim= for a module, which is called with latents of that length, found none; to draw from "
+            "labels and seeds instead, give a function"
+        )
     if latent_dim is None:
         call: Callable[[Tensor, npt.NDArray[np.int64]], Any] = _SeedCall(generator)
     else:

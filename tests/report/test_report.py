@@ -113,7 +113,17 @@ def test_the_page_needs_no_network_and_escapes(demo: tuple[Path, dict], tmp_path
         title="<script>alert(1)</script>",
         subtitle="",
         recipe="dagan",
-        classes=[{"name": "<img onerror=x>", "real": 1, "candidates": 0, "kept": 0, "disagrees": 0, "far": 0}],
+        classes=[
+            {
+                "name": "<img onerror=x>",
+                "real": 1,
+                "candidates": 0,
+                "kept": 0,
+                "disagrees": 0,
+                "far": 0,
+                "nearest": None,
+            }
+        ],
         samples=demo[0] / "samples.png",
         seeds=[0, 1],
         rare_below=20,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gan_augment.errors import ConfigError
-from gan_augment.selection.neighbours import centroid_distances, nearest
+from gan_augment.selection.neighbours import centroid_distances, nearest, nearest_other
 from tests.helpers import run_python
 
 
@@ -106,3 +106,10 @@ if __name__ == "__main__":
 def test_a_forked_worker_searches_after_its_parent_did() -> None:
     done = run_python(_FORKED, env={"OMP_NUM_THREADS": "4"}, timeout=100)  # a hang would need threads
     assert done.stdout.split() == ["True", "True", "0", "0"], done.stderr
+
+
+def test_the_nearest_other_row_leaves_one_out() -> None:
+    base = np.array([[0.0, 0.0], [3.0, 4.0], [6.0, 8.0]], np.float32)
+    assert nearest_other(base, base, np.arange(3)).tolist() == [5.0, 5.0, 5.0]
+    assert nearest_other(base, base, np.full(3, -1)).tolist() == [0.0, 0.0, 0.0]
+    assert nearest_other(base[:1], base, np.array([2])).tolist() == [0.0]

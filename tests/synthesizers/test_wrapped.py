@@ -61,10 +61,12 @@ def test_a_function_gets_labels_and_seeds() -> None:
     assert torch.allclose(images, draw_by_seed(torch.tensor([1, 2]), torch.tensor([5, 6])), atol=1e-6)
 
 
-def test_a_module_without_latents_gets_labels_and_seeds() -> None:
+def test_a_function_gets_labels_and_seeds_and_a_module_must_say_its_latents() -> None:
     generator = Recording(lambda count: torch.zeros(count, 1, 8, 8))
-    wrapped(generator, latent_dim=None).sample([1, 2], [5, 6])
+    wrapped(generator.forward, latent_dim=None).sample([1, 2], [5, 6])
     assert [part.tolist() for part in generator.calls[0]] == [[1, 2], [5, 6]]
+    with pytest.raises(ConfigError, match="latent_dim= for a module"):
+        wrapped(generator, latent_dim=None)
 
 
 @pytest.mark.parametrize(
