@@ -1,7 +1,8 @@
 """One replicate of the demo: split, GANs, judge, pools, and the scores of every arm."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,37 +83,42 @@ class Replicate:
         check_no_overlap(self.test, self.view, *self.pools.values())
 
     def _build_pools(self, folder: Path | None) -> dict[str, SyntheticPool]:
-        def place(name: str) -> Path | None:
-            return None if folder is None else folder / name
-
-        settings, seed = self.settings, self.seed
-        judge = TrainedExtractor.fit(self.view, steps=settings.judge_steps, seed=seed, progress=False)
+        judge = TrainedExtractor.fit(self.view, steps=self.settings.judge_steps, seed=self.seed, progress=False)
         if folder is not None:
             judge.save(folder / "judge")
         self.say("judge")
         pools = {}
         for recipe in ("dagan", "sngan"):
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always", SmallClassWarning)
-                gan = fit(
-                    self.view,
-                    RECIPES[recipe](steps=settings.gan_steps, learning_rate=settings.gan_learning_rate),
-                    out=place(recipe),
-                    seed=seed,
-                    progress=False,
-                )
-            if recipe == "dagan":  # both see the same classes
-                self.warnings += [str(warning.message) for warning in caught]
-            pools[recipe] = SyntheticPool.build(
-                gan,
-                self.view,
-                selector=CentroidSelector(judge),
-                out=place(f"{recipe}-pool"),
-                seed=seed,
-                progress=False,
-            )
+            with self._noted(recipe):
+                pools[recipe] = self._build_pool(recipe, judge, folder)
             self.say(recipe)
         return pools
+
+    def _build_pool(self, recipe: str, judge: TrainedExtractor, folder: Path | None) -> SyntheticPool:
+        settings = self.settings
+        gan = fit(
+            self.view,
+            RECIPES[recipe](steps=settings.gan_steps, learning_rate=settings.gan_learning_rate),
+            out=None if folder is None else folder / recipe,
+            seed=self.seed,
+            progress=False,
+        )
+        return SyntheticPool.build(
+            gan,
+            self.view,
+            selector=CentroidSelector(judge),
+            out=None if folder is None else folder / f"{recipe}-pool",
+            seed=self.seed,
+            progress=False,
+        )
+
+    @contextmanager
+    def _noted(self, name: str) -> Iterator[None]:
+        """Keeps the warnings about small classes for the report instead of printing them."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", SmallClassWarning)
+            yield
+        self.warnings += [f"{name}: {warning.message}" for warning in caught]
 
     def arms(self) -> list[Arm]:
         """Returns the arms; those with synthetic images share augmentation and dose."""
@@ -137,10 +143,8 @@ class Replicate:
 
     def _mixed(self, pool: SyntheticPool | None, arm: str = "") -> GANAugmentedDataset:
         share = 0.0 if pool is None else self.settings.synthetic_share
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", SmallClassWarning)
+        with self._noted(arm):
             mixed = GANAugmentedDataset(self.view, pool, synthetic_share=share, seed=self.seed)
-        self.warnings += [f"{arm}: {warning.message}" for warning in caught]
         return mixed
 
     def scores(self) -> dict[str, dict[str, float]]:

@@ -97,7 +97,7 @@ def test_random_k_by_number(pool: SyntheticPool) -> None:
     ("k", "per_class"), [(10**6, True), (10**6, False), (-1, True), (-1, False), ({9: 1}, True), ({1: 2}, False)]
 )
 def test_random_k_that_is_not_there(pool: SyntheticPool, k: Any, per_class: bool) -> None:
-    with pytest.raises(ConfigError, match="expected (k from 0 to|a class of 0, 1, 2)"):
+    with pytest.raises(ConfigError, match=r"expected (k from 0 to|a class of 0, 1, 2)"):
         pool.sample(k, per_class=per_class)
 
 
