@@ -144,8 +144,7 @@ class Replicate:
     def _mixed(self, pool: SyntheticPool | None, arm: str = "") -> GANAugmentedDataset:
         share = 0.0 if pool is None else self.settings.synthetic_share
         with self._noted(arm):
-            mixed = GANAugmentedDataset(self.view, pool, synthetic_share=share, seed=self.seed)
-        return mixed
+            return GANAugmentedDataset(self.view, pool, synthetic_share=share, seed=self.seed)
 
     def scores(self) -> dict[str, dict[str, float]]:
         """Returns arm to metric to value."""
