@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from gan_augment.errors import DataError
-from gan_augment.images import is_image
+from gan_augment.forms import is_image
 
 __all__ = ["ItemStructure", "label_value", "same"]
 

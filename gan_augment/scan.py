@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from gan_augment.errors import DataError
 from gan_augment.fingerprint import hash_array
-from gan_augment.images import RawForm
+from gan_augment.forms import RawForm
 from gan_augment.items import ItemStructure, same
 from gan_augment.pipelines import preserved_rng
 

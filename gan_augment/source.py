@@ -19,7 +19,8 @@ from torch.utils.data import IterableDataset
 
 from gan_augment.errors import ConfigError, DataError
 from gan_augment.fingerprint import FittedOn, hash_array, hash_groups
-from gan_augment.images import ImageSpec, RawForm, network_grid
+from gan_augment.forms import RawForm
+from gan_augment.images import ImageSpec, network_grid
 from gan_augment.items import ItemStructure, label_value
 from gan_augment.pipelines import Pipeline, has_transforms, innermost, layers, preserved_rng, prove, stripped, twin
 from gan_augment.scan import Scan, scan_images

@@ -31,6 +31,7 @@ FLOORS = {
     "items": 0,
     "targets": 0,
     "images": 0,
+    "forms": 0,
     "folders": 0,
     "augmentation": 0,
     "artifacts": 0,

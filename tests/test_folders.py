@@ -9,7 +9,7 @@ from PIL import Image
 from gan_augment import RawView
 from gan_augment.errors import DataError
 from gan_augment.folders import open_folder, open_image
-from gan_augment.images import RawForm
+from gan_augment.forms import RawForm
 
 PIXELS = np.arange(144, dtype=np.uint8).reshape(12, 12)
 

@@ -12,7 +12,8 @@ from PIL import Image
 from torchvision import tv_tensors
 
 from gan_augment.errors import ConfigError, DataError
-from gan_augment.images import MIN_SIZE, ImageSpec, RawForm, is_image, network_grid, network_levels, resize
+from gan_augment.forms import RawForm, is_image
+from gan_augment.images import MIN_SIZE, ImageSpec, network_grid, network_levels, resize
 
 DTYPES = ["uint8", "int16", "uint16", "float32"]
 

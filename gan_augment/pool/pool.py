@@ -11,7 +11,7 @@ from torch import Tensor
 from gan_augment.balance import SamplingStrategy
 from gan_augment.errors import ConfigError, DataError
 from gan_augment.fingerprint import FittedOn
-from gan_augment.images import RawForm
+from gan_augment.forms import RawForm
 from gan_augment.items import label_value
 from gan_augment.pool.store import KIND, VERSION, Columns, Store, read_form, read_store
 from gan_augment.seeds import derive

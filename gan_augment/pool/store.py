@@ -18,7 +18,8 @@ from torch import Tensor
 from gan_augment.artifacts import pop_fitted_on, read_json, read_tensors
 from gan_augment.errors import ArtifactError
 from gan_augment.fingerprint import FittedOn
-from gan_augment.images import ImageSpec, RawForm
+from gan_augment.forms import RawForm
+from gan_augment.images import ImageSpec
 from gan_augment.types import IntArray
 
 __all__ = ["KIND", "VERSION", "Columns", "Store", "read_form", "read_store"]

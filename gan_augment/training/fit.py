@@ -53,7 +53,8 @@ def fit(
     Args:
         dataset: The training split, or a RawView of it. Items are read before their transform.
         recipe: A name ("dagan", "sngan"), "auto" for the one measured best, or a Recipe with settings of its own.
-        image_size: Side, or spatial shape, that the networks work at; None for the images' own.
+        image_size: Side, or spatial shape, that the networks work at, rounded up to what they can halve; None for the
+            images' own.
         steps: Steps of the training; None for the recipe's own.
         out: New folder for the synthesizer; None to keep it in memory.
         init: Synthesizer of the same recipe and shapes to start from.

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from gan_augment.errors import ConfigError, SynthesizerError
-from gan_augment.images import ImageSpec, RawForm
+from gan_augment.forms import RawForm
+from gan_augment.images import ImageSpec
 from gan_augment.seeds import normals
 from gan_augment.synthesizers import wrap
 from tests.helpers import ToyGenerator, draw_by_seed, toy_synthesizer

@@ -61,25 +61,29 @@ class _Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_resumed_equals_unbroken(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def stopped_at_seven(recipe: object, out: Path) -> None:
+    """Fits until step 7 of 12, with a checkpoint at step 5, and stops there as a crash would."""
     from gan_augment.training.trainer import Trainer
 
-    unbroken = fit(quick(name))
     take = Trainer._take_step
 
-    def until_seven(self: Trainer, *args: object) -> object:
+    def until_seven(self: Trainer, *arguments: object) -> object:
         if self.step == 7:
             raise _Stop
-        return take(self, *args)  # type: ignore[arg-type]
+        return take(self, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Trainer, "_take_step", until_seven)
-    with pytest.raises(_Stop):
-        fit(quick(name), out=tmp_path / "gan", checkpoint_every=5)
-    monkeypatch.setattr(Trainer, "_take_step", take)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_take_step", until_seven)
+        with pytest.raises(_Stop):
+            fit(recipe, out=out, checkpoint_every=5)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_resumed_equals_unbroken(name: str, tmp_path: Path) -> None:
+    stopped_at_seven(quick(name), tmp_path / "gan")
     assert not (tmp_path / "gan").exists()
     resumed = fit(quick(name), out=tmp_path / "gan", checkpoint_every=5)
-    assert same_weights(resumed, unbroken)
+    assert same_weights(resumed, fit(quick(name)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gan"]
 
 
@@ -111,14 +115,8 @@ def test_killed_for_real_and_resumed(tmp_path: Path) -> None:
     assert same_weights(ga.load(tmp_path / "gan"), ga.load(tmp_path / "alone"))
 
 
-def test_an_unfinished_run_with_other_settings_is_not_mixed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gan_augment.training.trainer import Trainer
-
-    take = Trainer._take_step
-    monkeypatch.setattr(Trainer, "_take_step", lambda self, *a: take(self, *a) if self.step < 7 else _stop())
-    with pytest.raises(_Stop):
-        fit(quick(), out=tmp_path / "gan", checkpoint_every=5)
-    monkeypatch.setattr(Trainer, "_take_step", take)
+def test_an_unfinished_run_with_other_settings_is_not_mixed_in(tmp_path: Path) -> None:
+    stopped_at_seven(quick(), tmp_path / "gan")
     with pytest.raises(ga.ArtifactError, match=r"seed 0 there, 1 now.*delete it"):
         fit(quick(), out=tmp_path / "gan", seed=1)
     checkpoint = tmp_path / ".gan.training.safetensors"
@@ -211,10 +209,6 @@ def test_the_artifact_describes_itself(tmp_path: Path) -> None:
     assert set(about["fingerprint"]) == {"data", "recipe", "weights"}
 
 
-def _stop() -> None:
-    raise _Stop
-
-
 def test_flipped_bits_are_found(tmp_path: Path) -> None:
     fit(quick(), out=tmp_path / "gan")
     stored = tmp_path / "gan" / "weights.safetensors"
@@ -250,14 +244,8 @@ def test_ctrl_c_keeps_what_was_done(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [".gan.training.safetensors"]
 
 
-def test_a_resumed_run_has_the_same_labels_and_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gan_augment.training.trainer import Trainer
-
-    take = Trainer._take_step
-    monkeypatch.setattr(Trainer, "_take_step", lambda self, *a: take(self, *a) if self.step < 7 else _stop())
-    with pytest.raises(_Stop):
-        fit(quick(), out=tmp_path / "gan", checkpoint_every=5)
-    monkeypatch.setattr(Trainer, "_take_step", take)
+def test_a_resumed_run_has_the_same_labels_and_range(tmp_path: Path) -> None:
+    stopped_at_seven(quick(), tmp_path / "gan")
     shifted = [(label + 1) % 3 for _, label in data()]
     with pytest.raises(ga.ArtifactError, match=r"data .* there, .* now"):
         fit(quick(), out=tmp_path / "gan", targets=shifted)
@@ -269,16 +257,8 @@ def test_a_hostile_checkpoint_is_refused(tmp_path: Path) -> None:
     from safetensors import safe_open
     from safetensors.torch import save_file
 
-    from gan_augment.training.trainer import Trainer
-
     path = tmp_path / ".gan.training.safetensors"
-    take = Trainer._take_step
-    Trainer._take_step = lambda self, *a: take(self, *a) if self.step < 7 else _stop()  # type: ignore[method-assign]
-    try:
-        with pytest.raises(_Stop):
-            fit(quick(), out=tmp_path / "gan", checkpoint_every=5)
-    finally:
-        Trainer._take_step = take  # type: ignore[method-assign]
+    stopped_at_seven(quick(), tmp_path / "gan")
     with safe_open(path, "pt") as file:
         about, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     adam = next(key for key in tensors if key.endswith("exp_avg"))
