@@ -22,7 +22,7 @@ from gan_augment.selection import CentroidSelector, nearest_other
 from gan_augment.source import RawView
 from gan_augment.training import fit
 
-__all__ = ["STAGES", "DemoSettings", "Replicate", "compare_scores"]
+__all__ = ["ARMS", "STAGES", "DemoSettings", "Replicate", "compare_scores"]
 
 _AUGMENTATION = Augmentation(translate=0.06, rotate=0.1, scale=0.05)
 """Of every augmented arm: half a pixel of shift; the default's whole pixel cost oversampling more than it gave."""
@@ -30,8 +30,9 @@ _AUGMENTATION = Augmentation(translate=0.06, rotate=0.1, scale=0.05)
 _WITHOUT_SYNTHETIC = ("as_is", "oversampling", "oversampling_augmented", "balanced_softmax_augmented")
 
 
-STAGES = 10
-"""What a replicate tells of: the judge, two GANs with their pools, seven arms."""
+ARMS = (*_WITHOUT_SYNTHETIC, "random_synthetic", "selected_synthetic", "sngan_synthetic")
+STAGES = 3 + len(ARMS)
+"""What a replicate tells of: the judge, two GANs with their pools, the arms."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +56,9 @@ class DemoSettings:
 
 def compare_scores(scores: Sequence[Mapping[str, Mapping[str, float]]]) -> Comparison:
     """Compares the demo's arms over replicates, each `{arm: {metric: value}}`."""
+    ordered = [{arm: replicate[arm] for arm in ARMS} for replicate in scores]
     return compare(
-        scores, without_synthetic=_WITHOUT_SYNTHETIC, selected="selected_synthetic", random="random_synthetic"
+        ordered, without_synthetic=_WITHOUT_SYNTHETIC, selected="selected_synthetic", random="random_synthetic"
     )
 
 
