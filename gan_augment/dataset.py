@@ -75,6 +75,10 @@ class GANAugmentedDataset(Dataset[Any]):
         targets: `(len,)`, the label of every item.
         classes: Class names.
 
+    Warns:
+        SmallClassWarning: The slots of a class repeat real images.
+        DataMismatchWarning: The pool was built like another dataset.
+
     Raises:
         DataError: The pool's images are not twins of the base's: another dtype, size or number of channels.
         ConfigError: A parameter has a value that cannot work.

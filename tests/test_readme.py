@@ -19,6 +19,14 @@ def test_the_table_is_what_the_demo_printed() -> None:
     assert len(result["seeds"]) >= 3
 
 
+def test_the_numbers_of_ten_seeds_are_the_benchmarks() -> None:
+    measured = (ROOT / "benchmarks" / "results" / "digits.md").read_text()
+    told = README[README.index("Over [ten seeds]") : README.index("## On your own images")].replace("\n", " ")
+    numbers = re.findall(r"[+-]\d+\.\d+ \[[^]]+\]", told)
+    assert len(numbers) == 4
+    assert all(number in measured for number in numbers)
+
+
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))
 def test_links_lead_somewhere(link: str) -> None:
     assert (ROOT / link).exists()
