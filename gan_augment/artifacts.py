@@ -24,6 +24,7 @@ from gan_augment.errors import ArtifactError, StorageError
 from gan_augment.fingerprint import FittedOn
 
 __all__ = [
+    "check_names",
     "load_state",
     "new_folder",
     "pop_fitted_on",
@@ -65,7 +66,12 @@ def refuse_existing(folder: str | Path, what: str) -> None:
     """
     folder = Path(folder)
     try:
-        usable = folder.name not in ("", "..") and not folder.is_symlink() and len(os.fsencode(folder.name)) <= _LONGEST
+        usable = (
+            folder.name not in ("", "..")
+            and "\0" not in str(folder)
+            and not folder.is_symlink()
+            and len(os.fsencode(folder.name)) <= _LONGEST
+        )
         folder.exists()
     except (ValueError, OSError):
         usable = False
@@ -158,7 +164,7 @@ def _sync_folder(folder: Path) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file beside its place, syncs it and renames it into place."""
-    beside = path.with_name(f".{path.name}.partial")
+    beside = path.with_name(f".{path.name.lstrip('.')}.{os.getpid()}.partial")
     with storing(path):
         try:
             with open(beside, "wb") as file:
@@ -181,6 +187,24 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     write_bytes(path, save_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def check_names(names: Any, what: str) -> list[str]:
+    """Returns names out of a file as they are.
+
+    Raises:
+        ValueError: They are no list of distinct strings.
+    """
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise ValueError(f"{what} {names!r:.80}")
+    return names
+
+
 def read_json(path: str | Path, kind: str, version: int) -> dict[str, Any]:
     """Reads an artifact's JSON and checks that it is of this kind and version.
 
@@ -193,7 +217,7 @@ def read_json(path: str | Path, kind: str, version: int) -> dict[str, Any]:
         ArtifactError: It is missing, damaged, of another kind or of a newer version.
     """
     path = Path(path)
-    if not path.is_file():
+    if not _is_file(path):
         raise ArtifactError(f"expected a {kind} in {path.parent}, found no {path.name} there")
     if path.stat().st_size > _MAX_JSON_BYTES:
         raise ArtifactError(
@@ -234,7 +258,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         ArtifactError: It is missing, truncated or no safetensors file.
     """
     path = Path(path)
-    if not path.is_file():
+    if not _is_file(path):
         raise ArtifactError(f"expected weights in {path}, found no such file")
     try:
         return load_bytes(path.read_bytes())

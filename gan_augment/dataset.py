@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from gan_augment.balance import MIN_IMAGES, SamplingStrategy, numbers_to_add
 from gan_augment.errors import ConfigError, DataError, DataMismatchWarning, SmallClassWarning
+from gan_augment.fingerprint import FittedOn
 from gan_augment.pipelines import call_transform, preserved_rng
 from gan_augment.pool import SyntheticPool
 from gan_augment.seeds import slot_uniforms
@@ -209,7 +210,7 @@ class GANAugmentedDataset(Dataset[Any]):
     def _check_like(self) -> bool:
         """Tells whether the pool was built like this very dataset, and warns if it was built like another."""
         like = None if self.pool is None else self.pool.about.get("like")
-        if like is None or like == {"items": len(self._view), "labelling": self._view.labelling}:
+        if like is None or like == {"items": len(self._view), "identity": self._view.identity}:
             return like is not None
         warnings.warn(
             f"the pool was built like another dataset ({like['items']} items, {len(self._view)} here): its images may "
@@ -219,6 +220,11 @@ class GANAugmentedDataset(Dataset[Any]):
             stacklevel=3,
         )
         return False
+
+    @property
+    def fitted_on(self) -> FittedOn:
+        """Hashes of the real images and groups, and of those that the pool's synthesizer and judge saw."""
+        return FittedOn.union(self._view.fitted_on, FittedOn.of(self.pool))
 
     # -- epochs ---------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,8 @@ Each message says what was expected, what was found, and what to do. Each class 
 built-in that a caller would expect, so that ``except ValueError`` works.
 """
 
+from numbers import Integral
+
 
 class GanAugmentError(Exception):
     """Base of every error that this library raises on purpose."""
@@ -21,6 +23,17 @@ class GanAugmentError(Exception):
 
 class ConfigError(GanAugmentError, ValueError):
     """A parameter has a value that cannot work."""
+
+
+def whole(name: str, value: object, least: int = 1) -> int:
+    """Returns a parameter that must be a whole number, as an int.
+
+    Raises:
+        ConfigError: It is none, or less than `least`.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ConfigError(f"expected {name} of at least {least}, a whole number, found {value!r}")
+    return int(value)
 
 
 class DataError(GanAugmentError, ValueError):

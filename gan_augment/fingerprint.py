@@ -22,9 +22,9 @@ __all__ = [
     "check_disjoint",
     "hash_array",
     "hash_groups",
+    "hash_image",
     "hash_items",
     "hash_json",
-    "hash_labelled",
     "hash_tensors",
 ]
 
@@ -68,6 +68,12 @@ def hash_array(array: npt.NDArray[Any]) -> int:
     return int.from_bytes(digest.digest(), "little") >> 1
 
 
+def hash_image(array: npt.NDArray[Any]) -> int:
+    """Returns a 63-bit hash of an image `(C, *spatial)`; that of a grey one and of its copy in RGB are the same."""
+    grey = len(array) > 1 and bool((array == array[:1]).all())
+    return hash_array(array[:1] if grey else array)
+
+
 def hash_json(value: Any) -> str:
     """Returns a hash, 16 hexadecimal digits, of anything that JSON can hold; key order does not matter."""
     text = json.dumps(value, sort_keys=True, default=str)
@@ -77,13 +83,6 @@ def hash_json(value: Any) -> str:
 def hash_items(hashes: npt.NDArray[np.int64]) -> str:
     """Returns the hash of a set of items whatever their order, from the hash of each."""
     return hashlib.blake2b(np.sort(hashes).tobytes(), digest_size=8).hexdigest()
-
-
-def hash_labelled(hashes: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> str:
-    """Returns the hash of a set of labelled items whatever their order."""
-    pairs = np.stack([hashes, labels], axis=1)
-    ordered = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-    return hashlib.blake2b(np.ascontiguousarray(ordered).tobytes(), digest_size=8).hexdigest()
 
 
 def hash_groups(groups: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

@@ -61,15 +61,17 @@ def open_folder(folder: str | Path, transform: Callable[[Any], Any] | None = Non
     from torchvision.datasets import ImageFolder
 
     folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"expected a folder of images at {folder}, found {'a file' if folder.exists() else 'nothing'}")
-    if hidden := [path for path in folder.iterdir() if path.is_dir() and path.name.startswith(".")]:
-        raise DataError(f"expected folders of classes in {folder}, found the hidden folder {hidden[0].name}; remove it")
+    try:
+        found = "a folder" if folder.is_dir() else "a file" if folder.exists() else "nothing"
+    except (OSError, ValueError):
+        found = "a name that cannot be one"
+    if found != "a folder":
+        raise DataError(f"expected a folder of images at {folder}, found {found}")
+    _refuse_links(folder)
     if not any(path.is_dir() for path in folder.iterdir()):
         raise DataError(
             f"expected in {folder} a folder of images for each class (such as {folder}/melanoma/0001.png), found none"
         )
-    _refuse_links(folder)
     dataset = ImageFolder(
         str(folder), transform=transform, loader=open_image, allow_empty=True, is_valid_file=_is_visible_image
     )
@@ -90,8 +92,10 @@ def _is_visible_image(path: str) -> bool:
 
 
 def _refuse_links(folder: Path) -> None:
-    """Links to folders would be followed: images would be counted twice, and a link to a folder above for ever."""
+    """Links to folders would be followed, a link upwards for ever; hidden folders hold copies that nobody looks at."""
     for place, names, _ in os.walk(folder):
-        for name in names:
-            if (path := Path(place, name)).is_symlink():
+        for path in (Path(place, name) for name in names):
+            if path.is_symlink():
                 raise DataError(f"expected no links to folders in {folder}, found {path}; copy the images instead")
+            if path.name.startswith("."):
+                raise DataError(f"expected folders of classes in {folder}, found the hidden folder {path}; remove it")

@@ -59,7 +59,7 @@ class RawForm:
     def __post_init__(self) -> None:
         allowed = {
             "kind": self.kind in get_args(Kind),
-            "layout": self.layout in get_args(Layout),
+            "layout": self.layout in get_args(Layout) and (self.kind != "pil" or self.layout == self._pil_layout),
             "dtype": isinstance(self.dtype, str) and self.dtype in _DTYPES,
             "channels": isinstance(self.channels, int) and self.channels >= 1,
             "shape": self.shape is None or (len(self.shape) in (2, 3) and min(self.shape) >= 1),
@@ -67,6 +67,10 @@ class RawForm:
         }
         if wrong := [f"{name} {getattr(self, name)!r}" for name, fine in allowed.items() if not fine]:
             raise ConfigError(f"expected a raw form that images can have, found {', '.join(wrong)}")
+
+    @property
+    def _pil_layout(self) -> str:
+        return "channels_last" if self.mode in ("RGB", "RGBA", "LA") else "no_channel"
 
     @property
     def ndim(self) -> int:

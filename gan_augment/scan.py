@@ -9,7 +9,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from gan_augment.errors import DataError
-from gan_augment.fingerprint import hash_array
+from gan_augment.fingerprint import hash_image
 from gan_augment.forms import RawForm
 from gan_augment.items import ItemStructure, same
 from gan_augment.pipelines import preserved_rng
@@ -72,14 +72,14 @@ def scan_images(
         with preserved_rng():
             array = _checked_array(structure.split(read(i))[0], form, f"item {i}{file(i)}")
         sizes[array.shape[1:]] = None
-        hashes[i] = hash_array(array)
+        hashes[i] = hash_image(array)
         flat = array.reshape(form.channels, -1)
         low, high = np.minimum(low, flat.min(axis=1)), np.maximum(high, flat.max(axis=1))
         total += array.nbytes
         if kept is not None:
             kept.append(np.array(array))
             kept = kept if total <= _KEEP_BYTES else None
-    high = np.where(high > low, high, low + 1)
+    high = np.where(high > low, high, low + np.maximum(1, np.abs(low) * 1e-3))  # a constant channel is all -1
     return Scan(
         form if len(sizes) == 1 else replace(form, shape=None),
         hashes,

@@ -16,6 +16,7 @@ from torchvision.transforms import v2
 
 from gan_augment.dataset import GANAugmentedDataset, PhaseOut
 from gan_augment.errors import ConfigError, DataError, DataMismatchWarning, SmallClassWarning
+from gan_augment.evaluation import check_no_overlap
 from gan_augment.items import same
 from gan_augment.pool import SyntheticPool
 from gan_augment.training import fit
@@ -538,6 +539,7 @@ def test_a_balanced_set_gets_no_slots() -> None:
     assert len(augmented(base, SyntheticPool.from_arrays(torch.zeros(2, 1, 8, 8), [0, 1]))) == 40
 
 
+@pytest.mark.filterwarnings("ignore:the pool was built like another")
 def test_a_grey_pool_goes_into_a_set_of_rgb_images() -> None:
     """As from `gan-augment build` on grey files, into an ImageFolder whose loader converts them to RGB."""
     grey, rgb = Pictures(COUNTS, "pil"), Pictures(COUNTS, "pil", channels=3)
@@ -594,3 +596,29 @@ def test_a_rebalanced_set_over_a_subset_can_be_read_as_a_dataset() -> None:
     base = Subset(Pictures(COUNTS), list(range(10, 107)))
     train = augmented(base, pool_for(base))
     assert len(view(train).hashes) == len(train)
+
+
+def test_a_pool_of_another_fold_is_told_of() -> None:
+    """Folds of a set that is sorted by class have the same labels in the same order."""
+    base = Pictures((50, 30))
+    folds = [[i for i in range(80) if i % 5 != fold] for fold in (0, 1)]
+    one, other = (Subset(base, fold) for fold in folds)
+    assert view(one).targets.tolist() == view(other).targets.tolist()
+    pool = pool_for(one)
+    augmented(one, pool)
+    with pytest.warns(DataMismatchWarning, match="another dataset"):
+        train = augmented(other, pool)
+    held_out = Subset(base, [i for i in range(80) if i % 5 == 1])
+    check_no_overlap(held_out, other)
+    with pytest.raises(DataError, match="found 16 of 16"):
+        check_no_overlap(held_out, train)
+
+
+def test_what_says_nothing_of_what_it_was_fitted_on_is_not_taken_for_clean() -> None:
+    base = Pictures(COUNTS)
+    for thing in (toy_synthesizer(), None):
+        with pytest.raises(ConfigError, match="says what it was fitted on"):
+            check_no_overlap(base, thing)
+    images = np.stack([np.asarray(base[i][0]) for i in range(30)])
+    with pytest.raises(DataError, match="found 30 of 107"):
+        check_no_overlap(base, SyntheticPool.from_arrays(images, [0] * 30))

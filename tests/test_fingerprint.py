@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gan_augment.errors import DataError
-from gan_augment.fingerprint import check_disjoint, hash_array, hash_groups, hash_items, hash_json, hash_tensors
+from gan_augment.fingerprint import (
+    check_disjoint,
+    hash_array,
+    hash_groups,
+    hash_image,
+    hash_items,
+    hash_json,
+    hash_tensors,
+)
 
 ARRAYS = hnp.arrays(st.sampled_from([np.uint8, np.int16, np.float32]), hnp.array_shapes(max_dims=3, max_side=4))
 
@@ -108,3 +116,11 @@ def test_check_disjoint_counts_what_is_shared():
         check_disjoint(fitted, np.array([3, 2, 9, 9]), "images")
     with pytest.raises(DataError, match=r"no groups .* and the validation split"):
         check_disjoint(fitted, fitted, "groups", "the validation split")
+
+
+def test_a_grey_image_and_its_copy_in_rgb_are_one_image():
+    grey = np.arange(64, dtype=np.uint8).reshape(1, 8, 8)
+    assert hash_image(grey) == hash_image(np.repeat(grey, 3, axis=0))
+    colour = np.repeat(grey, 3, axis=0)
+    colour[2, 3, 3] += 1
+    assert hash_image(colour) != hash_image(grey)

@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from gan_augment.augmentation import Augmentation
-from gan_augment.errors import DataError
+from gan_augment.errors import ConfigError, DataError
 from gan_augment.fingerprint import FittedOn, check_disjoint
 from gan_augment.losses import balanced_softmax
 from gan_augment.metrics import classification_scores
@@ -124,9 +124,17 @@ def check_no_overlap(test: Any, *fitted: Any) -> None:
 
     Raises:
         DataError: Names how many are shared.
+        ConfigError: Something does not say what it was fitted on.
     """
     held_out = RawView.of(test, progress=False).fitted_on
     for thing in fitted:
-        known = FittedOn.of(thing) if hasattr(thing, "fitted_on") else RawView.of(thing, progress=False).fitted_on
+        known = FittedOn.of(thing) if hasattr(thing, "fitted_on") else None
+        if known is None and hasattr(thing, "__getitem__"):
+            known = RawView.of(thing, progress=False).fitted_on
+        if known is None or not len(known):
+            raise ConfigError(
+                f"expected something that says what it was fitted on (a dataset, or a synthesizer, judge or pool made "
+                f"here), found {thing!r:.80}, which does not; give the dataset it was fitted on instead"
+            )
         check_disjoint(known.images, held_out.images, "images")
         check_disjoint(known.groups, held_out.groups, "groups")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gan_augment.artifacts import (
+    check_names,
     load_state,
     new_folder,
     pop_fitted_on,
@@ -22,7 +23,7 @@ from gan_augment.artifacts import (
 )
 from gan_augment.augmentation import Augmentation
 from gan_augment.balance import check_classes
-from gan_augment.errors import ArtifactError, ConfigError, SynthesizerError
+from gan_augment.errors import ArtifactError, ConfigError, SynthesizerError, whole
 from gan_augment.fingerprint import FittedOn, hash_tensors
 from gan_augment.images import ImageSpec, batch_rows, resize
 from gan_augment.machine import pick_device
@@ -123,8 +124,8 @@ class TrainedExtractor:
             DataError: There are fewer than two classes, or a class has fewer than two images.
             ConfigError: A parameter has a value that cannot work.
         """
-        if steps < 1 or (width is not None and width < 1):
-            raise ConfigError(f"expected steps and width of at least 1, found {steps} and {width}")
+        steps, batch_size, seed = whole("steps", steps), whole("batch_size", batch_size), whole("seed", seed, 0)
+        width = None if width is None else whole("width", width)
         view = RawView.of(dataset, targets, progress=progress)
         check_classes(view.counts, view.classes, min_images=0)
         image_spec = view.spec(image_size)
@@ -221,7 +222,7 @@ class TrainedExtractor:
             with torch.device("meta"):  # no memory is taken before the shapes are known to be those of the file
                 network = Classifier(spec, int(about["width"]), float(about["dropout"]))
             image_spec = None if about["image_spec"] is None else ImageSpec.from_json(about["image_spec"])
-            classes, passes = [str(name) for name in about["classes"]], int(about["passes"])
+            classes, passes = check_names(about["classes"], "classes"), int(about["passes"])
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
             raise ArtifactError(
                 f"expected a whole extractor.json in {folder}, found {error!r}; it is damaged"

@@ -77,7 +77,7 @@ def build_store(
         "reserve": float(reserve),
         "seed": int(seed),
         "selector": None if selector is None else selector.settings(),
-        "like": {"items": len(view), "labelling": view.labelling},
+        "like": {"items": len(view), "identity": view.identity},
         "fingerprint": _chain(synthesizer, view, selector),
         "versions": versions(),
     }

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gan_augment.balance import SamplingStrategy
 from gan_augment.errors import ConfigError, DataError
-from gan_augment.fingerprint import FittedOn
+from gan_augment.fingerprint import FittedOn, hash_image
 from gan_augment.forms import RawForm
 from gan_augment.items import label_value
 from gan_augment.pool.store import KIND, VERSION, Columns, Store, read_form, read_store
@@ -170,7 +170,9 @@ class SyntheticPool:
             "form": vars(form),
             "image_spec": None,
         }
-        return cls(Store([np.stack([form.array(image) for image in images])], columns, about))
+        arrays = np.stack([form.array(image) for image in images])
+        own = FittedOn(np.unique(np.array([hash_image(array) for array in arrays], np.int64)))
+        return cls(Store([arrays], columns, about, own))
 
     # -- columns of the view --------------------------------------------------------------------------------------
 
@@ -222,7 +224,7 @@ class SyntheticPool:
 
     @property
     def fitted_on(self) -> FittedOn:
-        """Hashes of the images and groups that the synthesizer and the judge were fitted on."""
+        """Hashes of the images and groups that synthesizer and judge were fitted on; of a pool of arrays, its own."""
         return self._store.fitted_on
 
     # -- other views ----------------------------------------------------------------------------------------------

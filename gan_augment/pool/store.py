@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gan_augment.artifacts import pop_fitted_on, read_json, read_tensors
+from gan_augment.artifacts import check_names, pop_fitted_on, read_json, read_tensors
 from gan_augment.errors import ArtifactError
 from gan_augment.fingerprint import FittedOn
 from gan_augment.forms import RawForm
@@ -126,15 +126,17 @@ def read_store(folder: str | Path) -> Store:
     Raises:
         ArtifactError: It is missing, damaged, half-written or of a newer version.
     """
-    folder = Path(folder)
+    folder = Path(folder).absolute()  # a worker, or a process that unpickles it, may stand elsewhere
     about = read_json(folder / "pool.json", KIND, VERSION)
     tensors = read_tensors(folder / "columns.safetensors")
     fitted_on = pop_fitted_on(tensors, folder)
     try:
         columns = Columns(**{name: _column(tensors[name], name) for name in Columns.__annotations__})
         form, _ = read_form(about)
-        _check_names(about["classes"], "classes")
-        _check_names(about["reasons"], "reasons")
+        check_names(about["classes"], "classes")
+        check_names(about["reasons"], "reasons")
+        if (like := about.get("like")) is not None:
+            int(like["items"]), str(like["identity"])
         images = _map_shards(folder, about)
         rows, classes, reasons, _ = int(about["rows"]), len(about["classes"]), len(about["reasons"]), about["named"]
     except ArtifactError:
@@ -162,11 +164,6 @@ def read_form(about: Mapping[str, Any]) -> tuple[RawForm, ImageSpec | None]:
     if spec is not None and (spec.channels, spec.raw_shape) != (form.channels, form.shape):
         raise ValueError(f"image_spec of {spec.channels} channels and {spec.raw_shape} beside images of {form}")
     return form, spec
-
-
-def _check_names(names: Any, what: str) -> None:
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise ValueError(f"{what} {names!r:.80}")
 
 
 def _column(tensor: Tensor, name: str) -> npt.NDArray[Any]:

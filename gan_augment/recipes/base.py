@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 from torch import Tensor, nn
 
 from gan_augment.augmentation import Augmentation
-from gan_augment.errors import ArtifactError, ConfigError
+from gan_augment.errors import ArtifactError, ConfigError, whole
 from gan_augment.networks import NetworkSpec
 
 __all__ = ["Batch", "Loss", "Need", "Networks", "Phase", "Recipe", "Tools", "Update"]
@@ -120,9 +120,7 @@ class Recipe(ABC):
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "latent_dim"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ConfigError(f"expected {name} of at least 1, a whole number, found {value!r}")
+            whole(name, getattr(self, name))
         if self.width is not None and (self.width < 32 or self.width % 8):
             raise ConfigError(f"expected width of at least 32 and a multiple of 8, found {self.width}")
         if not 0 <= self.diversity < math.inf:

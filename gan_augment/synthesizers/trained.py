@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_augment.artifacts import (
+    check_names,
     load_state,
     new_folder,
     pop_fitted_on,
@@ -242,7 +243,7 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> TrainedSy
         recipe = RECIPES[name].from_json(about["recipe"])
         spec = NetworkSpec.from_json(about["spec"])
         image_spec = ImageSpec.from_json(about["image_spec"])
-        classes, seed = [str(label) for label in about["classes"]], int(about["seed"])
+        classes, seed = check_names(about["classes"], "classes"), int(about["seed"])
         str(about["fingerprint"]["weights"])
         with torch.device("meta"):  # no memory is taken before the shapes are known to be those of the file
             networks = recipe.networks(spec)

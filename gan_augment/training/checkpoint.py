@@ -69,7 +69,7 @@ def resume(trainer: Trainer, path: Path, settings: dict[str, Any]) -> bool:
             f"expected the unfinished training in {path} to have the same settings, found {'; '.join(different)}; "
             "use the same settings to go on with it, delete it, or give another out="
         )
-    _check_adam(trainer, tensors, path)
+    _check_adam(trainer, tensors, trainer.begun(step), path)
     for group, networks in (("live", trainer.networks), ("average", trainer.averaged)):
         for name, network in networks.items():
             load_state(network, _below(tensors, group, name), f"{name} in {path}")
@@ -87,18 +87,18 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _check_adam(trainer: Trainer, tensors: Mapping[str, Tensor], path: Path) -> None:
+def _check_adam(trainer: Trainer, tensors: Mapping[str, Tensor], begun: set[str], path: Path) -> None:
     """Raises unless there is a finite state of the right shape for each parameter of each optimiser that has begun."""
     found = {key: tensor for key, tensor in tensors.items() if key.startswith(f"adam{_SEPARATOR}")}
     expected: dict[str, torch.Size] = {}
     for name, optimizer in trainer.optimizers.items():
-        if not any(key.startswith(_SEPARATOR.join(("adam", name, ""))) for key in found):
-            continue  # an optimiser of a later phase
+        if name not in begun:
+            continue
         for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
             shapes = {"exp_avg": parameter.shape, "exp_avg_sq": parameter.shape, "step": torch.Size([])}
             expected.update({_SEPARATOR.join(("adam", name, str(index), key)): s for key, s in shapes.items()})
     fits = {key: tensor.shape for key, tensor in found.items()} == expected
-    if not expected or not fits or not all(_is_state(key, tensor) for key, tensor in found.items()):
+    if not fits or not all(_is_state(key, tensor) for key, tensor in found.items()):
         raise ArtifactError(f"expected the optimisers' state in {path}, found another; the file is damaged: delete it")
 
 

@@ -1,6 +1,7 @@
 """fit: a dataset in, a synthesizer out."""
 
 import dataclasses
+import glob
 import signal
 import sys
 import threading
@@ -9,13 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
 from gan_augment.artifacts import load_state, refuse_existing, storing
 from gan_augment.balance import MIN_IMAGES, check_classes
-from gan_augment.errors import ConfigError
-from gan_augment.fingerprint import hash_json, hash_labelled
+from gan_augment.errors import ConfigError, whole
+from gan_augment.fingerprint import hash_array, hash_json
 from gan_augment.machine import pick_device
 from gan_augment.networks import NetworkSpec
 from gan_augment.recipes import Recipe, get_recipe
@@ -79,11 +81,10 @@ def fit(
     """
     if out is not None:
         refuse_existing(out, "synthesizer")
-    if checkpoint_every < 0:
-        raise ConfigError(f"expected checkpoint_every of at least 0, found {checkpoint_every}")
+    checkpoint_every, seed = whole("checkpoint_every", checkpoint_every, 0), whole("seed", seed, 0)
     recipe = get_recipe(recipe)
     if steps is not None:
-        recipe = dataclasses.replace(recipe, steps=steps)
+        recipe = dataclasses.replace(recipe, steps=whole("steps", steps))
     if unlabelled is not None:
         raise ConfigError(f"expected no unlabelled= for {recipe.name}, which learns from labelled images only")
     view = RawView.of(dataset, targets, groups, progress=progress)
@@ -106,7 +107,7 @@ def fit(
     settings = {
         "recipe": recipe.to_json(),
         "spec": spec.to_json(),
-        "data": hash_labelled(view.hashes, view.targets),
+        "data": hash_array(np.stack([view.hashes, view.targets])),
         "groups": hash_json(view.group_hashes.tolist()),
         "classes": view.classes,
         "image_spec": image_spec.to_json(),
@@ -128,6 +129,8 @@ def fit(
         path = _checkpoint_path(out)
         assert path is not None
         path.unlink(missing_ok=True)
+        for left in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):  # of processes killed while writing
+            left.unlink(missing_ok=True)
     return synthesizer.bind(view) if synthesizer.needs_parents else synthesizer
 
 

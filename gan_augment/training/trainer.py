@@ -90,6 +90,15 @@ class Trainer:
                 if after_step is not None:
                     after_step(self.step)
 
+    def begun(self, step: int) -> set[str]:
+        """Returns the names of the optimisers that have taken a step before `step`."""
+        names: set[str] = set()
+        for earlier in range(step):
+            names |= {u.name for u in self._phase(earlier / self.recipe.steps).updates if earlier % u.every == 0}
+            if len(names) == len(self.optimizers):
+                break
+        return names
+
     def _phase(self, progress: float) -> Phase:
         end = 0.0
         phases = self.recipe.phases()

@@ -254,6 +254,8 @@ def test_a_resumed_run_has_the_same_labels_and_range(tmp_path: Path) -> None:
     shifted = [(label + 1) % 3 for _, label in data()]
     with pytest.raises(ga.ArtifactError, match=r"data .* there, .* now"):
         fit(quick(), out=tmp_path / "gan", targets=shifted)
+    with pytest.raises(ga.ArtifactError, match=r"data .* there, .* now"):
+        ga.fit(data()[::-1], quick(), out=tmp_path / "gan", min_images=0, progress=False)  # type: ignore[arg-type]
     with pytest.raises(ga.ArtifactError, match=r"recipe\.learning_rate 0.0002 there, 0.001 now"):
         fit(quick(learning_rate=1e-3), out=tmp_path / "gan")
 
@@ -273,6 +275,7 @@ def test_a_hostile_checkpoint_is_refused(tmp_path: Path) -> None:
         ({**about, "settings": "[" * 100_000}, tensors),
         (about, {key: value for key, value in tensors.items() if key != adam}),
         (about, {key: value for key, value in tensors.items() if not key.startswith("adam")}),
+        (about, {key: value for key, value in tensors.items() if not key.startswith("adam|d")}),
         (about, {**tensors, adam: tensors[adam].flatten()[:1]}),
         (about, {**tensors, "adam|g|x|exp_avg": tensors[adam].clone()}),
         (about, {**tensors, average: torch.full_like(tensors[average], torch.nan)}),
