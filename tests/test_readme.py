@@ -49,5 +49,5 @@ def test_the_first_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         exec(quick, names)
-    items = sum(len(labels) for _, labels in names["loader"])  # type: ignore[attr-defined]
+        items = sum(len(labels) for _, labels in names["loader"])  # type: ignore[attr-defined]
     assert items == len(names["train"]) > len(names["train_set"])  # type: ignore[arg-type]

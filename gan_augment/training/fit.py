@@ -18,6 +18,7 @@ from gan_augment.artifacts import load_state, refuse_existing, storing
 from gan_augment.balance import MIN_IMAGES, check_classes
 from gan_augment.errors import ConfigError, whole
 from gan_augment.fingerprint import hash_array, hash_json
+from gan_augment.images import ImageSpec
 from gan_augment.machine import pick_device
 from gan_augment.networks import NetworkSpec
 from gan_augment.recipes import Recipe, get_recipe
@@ -104,16 +105,7 @@ def fit(
         seed=seed,
         device=where,
     )
-    settings = {
-        "recipe": recipe.to_json(),
-        "spec": spec.to_json(),
-        "data": hash_array(np.stack([view.hashes, view.targets])),
-        "groups": hash_json(view.group_hashes.tolist()),
-        "classes": view.classes,
-        "image_spec": image_spec.to_json(),
-        "seed": seed,
-        "init": None if init is None else init.fingerprint["weights"],
-    }
+    settings = _settings(view, recipe, spec, image_spec, seed, init)
     _run(trainer, batches, settings, _checkpoint_path(out), checkpoint_every, progress)
     synthesizer = TrainedSynthesizer(
         recipe,
@@ -132,6 +124,22 @@ def fit(
         for left in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):  # of processes killed while writing
             left.unlink(missing_ok=True)
     return synthesizer.bind(view) if synthesizer.needs_parents else synthesizer
+
+
+def _settings(
+    view: RawView, recipe: Recipe, spec: NetworkSpec, image_spec: ImageSpec, seed: int, init: TrainedSynthesizer | None
+) -> dict[str, Any]:
+    """Returns all that a training depends on: an unfinished one goes on only under the same."""
+    return {
+        "recipe": recipe.to_json(),
+        "spec": spec.to_json(),
+        "data": hash_array(np.stack([view.hashes, view.targets])),
+        "groups": hash_json(view.group_hashes.tolist()),
+        "classes": view.classes,
+        "image_spec": image_spec.to_json(),
+        "seed": seed,
+        "init": None if init is None else init.fingerprint["weights"],
+    }
 
 
 def _start_from(trainer: Trainer, init: TrainedSynthesizer) -> None:

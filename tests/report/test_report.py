@@ -34,7 +34,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
 def test_writes_what_it_says(demo: tuple[Path, dict]) -> None:
     out, result = demo
     assert {path.name for path in out.iterdir()} == {"result.json", "samples.png", "report.html", "seed-0"}
-    assert json.loads((out / "result.json").read_text()) == json.loads(json.dumps(result))
+    stored = json.loads((out / "result.json").read_text())
+    assert stored == json.loads(json.dumps(result))
+    assert list(stored["arms"]) == ARMS
     assert not [path for path in out.parent.iterdir() if path.name.startswith(".")]
 
 
