@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from gan_augment.errors import ConfigError, DataError, SmallClassWarning
 
-__all__ = ["MIN_IMAGES", "SamplingStrategy", "check_classes", "item_weights", "numbers_to_add"]
+__all__ = ["MIN_IMAGES", "SamplingStrategy", "check_classes", "class_index", "item_weights", "numbers_to_add"]
 
 SamplingStrategy = str | float | Mapping[Any, int] | Callable[..., Mapping[Any, int]]
 
@@ -43,7 +43,10 @@ def numbers_to_add(
     if callable(strategy):
         strategy = strategy(np.asarray(values)[targets])
     if isinstance(strategy, Mapping):
-        strategy = {_class_index(key, classes, values): _total(key, total) for key, total in strategy.items()}
+        strategy = {
+            class_index(key, classes, values, "sampling_strategy="): _total(key, total)
+            for key, total in strategy.items()
+        }
     if len(np.unique(targets)) < 2:
         raise DataError("expected at least two classes with images to balance, found one; nothing can be rebalanced")
     try:
@@ -57,11 +60,22 @@ def numbers_to_add(
     return {int(label): int(number) for label, number in wanted.items() if number > 0}
 
 
-def _class_index(key: Any, classes: Sequence[str], values: Sequence[int | str]) -> int:
+def class_index(key: Any, classes: Sequence[str], values: Sequence[int | str], where: str) -> int:
+    """Returns the index of a class that a user named by its label or its name.
+
+    Args:
+        key: The label or name.
+        classes: Class names.
+        values: The label that stands for each class.
+        where: The parameter it was given in, for the message.
+
+    Raises:
+        ConfigError: There is no such class.
+    """
     for names in (values, classes):
         if key in names:
             return list(names).index(key)
-    raise ConfigError(f"expected one of the classes {', '.join(classes)} in sampling_strategy=, found {key!r}")
+    raise ConfigError(f"expected one of the classes {', '.join(classes)} in {where}, found {key!r}")
 
 
 def _total(key: Any, total: Any) -> int:

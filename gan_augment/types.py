@@ -175,11 +175,6 @@ class NeedsParents(Protocol):
         """Whether it does."""
         ...
 
-    @property
-    def is_bound(self) -> bool:
-        """Whether `bind` gave it real images."""
-        ...
-
     def bind(self, dataset: Any) -> Self:
         """Gives the real images that parents are drawn from; returns itself."""
         ...

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from gan_augment.artifacts import refuse_existing, versions
-from gan_augment.balance import SamplingStrategy, numbers_to_add
+from gan_augment.balance import SamplingStrategy, class_index, numbers_to_add
 from gan_augment.errors import ConfigError, DataMismatchWarning, SmallClassWarning
 from gan_augment.fingerprint import FittedOn, hash_items, hash_json
 from gan_augment.pool.draw import Drawer, drawn_spec
@@ -125,7 +125,8 @@ def _warn_of_empty(store: Store) -> None:
 
 def _needed(view: RawView, strategy: SamplingStrategy, counts: Mapping[Any, int] | None) -> dict[int, int]:
     if counts is not None:
-        strategy = {key: int(number) + _count(view, key) for key, number in counts.items()}
+        held = {key: view.counts[class_index(key, view.classes, view.values, "counts=")] for key in counts}
+        strategy = {key: int(number) + int(held[key]) for key, number in counts.items()}
     needed = numbers_to_add(strategy, view.targets, view.classes, view.values)
     if not needed:
         raise ConfigError(
@@ -133,13 +134,6 @@ def _needed(view: RawView, strategy: SamplingStrategy, counts: Mapping[Any, int]
             f"{', '.join(map(str, view.counts))} images); give counts={{class: number}}"
         )
     return needed
-
-
-def _count(view: RawView, key: Any) -> int:
-    for names in (view.values, view.classes):
-        if key in names:
-            return int(view.counts[list(names).index(key)])
-    raise ConfigError(f"expected one of the classes {', '.join(view.classes)} in counts=, found {key!r}")
 
 
 def _chain(synthesizer: Synthesizer, view: RawView, selector: Selector | None) -> dict[str, Any]:
