@@ -45,7 +45,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.distances
 
 docs: setup
-	$(BIN)/python -m pdoc --output-directory build/docs gan_augment
+	$(BIN)/python -m pdoc --docformat google --output-directory build/docs gan_augment
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
