@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.common import measured_on, unit, write_table
-from gan_augment.selection import centroid_distances, nearest
+from gan_augment.neighbours import centroid_distances, nearest
 
 ROWS, DIM, REPEATS = 200_000, 256, 5
 CENTROIDS = (10, 100, 1000)

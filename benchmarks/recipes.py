@@ -19,8 +19,8 @@ from gan_augment.demo import DemoSettings, long_tail
 from gan_augment.errors import SmallClassWarning
 from gan_augment.features import TrainedExtractor
 from gan_augment.metrics import interval
+from gan_augment.neighbours import nearest_other
 from gan_augment.recipes import RECIPES
-from gan_augment.selection import nearest_other
 from gan_augment.source import RawView
 from gan_augment.training import fit
 

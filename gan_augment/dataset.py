@@ -3,7 +3,7 @@
 import copy
 import operator
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -290,6 +290,15 @@ class GANAugmentedDataset(Dataset[Any]):
             return self.base[origin.index]
         assert self.pool is not None
         return self._finish(self.pool.array(origin.row), origin.label)
+
+    def synthetic_items(self) -> Iterator[Any]:
+        """Yields every row of the pool's view as an item of this dataset, in the order of the rows."""
+        if self.pool is None:
+            return
+        labels = {own: label for label, own in self._pool_labels(self.pool).items()}
+        for row, label in zip(self.pool.rows.tolist(), self.pool.labels.tolist(), strict=True):
+            if label in labels:
+                yield self._finish(self.pool.array(row), labels[label])
 
     def _finish(self, array: npt.NDArray[Any], label: int) -> Any:
         if len(array) != self._form.channels:

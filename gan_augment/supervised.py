@@ -80,6 +80,7 @@ def train_classifier(
         TrainingError: The loss became NaN or infinite.
     """
     network.to(device).train()
+    network.to(memory_format=torch.channels_last)  # 2-D convolutions: a third faster on CPUs
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     with torch.random.fork_rng():
@@ -87,7 +88,7 @@ def train_classifier(
         hidden = None if description else True
         for step in tqdm(range(steps), desc=description, disable=hidden, leave=False):
             images, labels = next(batches)
-            images, labels = images.to(device), labels.to(device)
+            images, labels = _laid_out(images.to(device)), labels.to(device)
             if augmentation is not None:
                 images = augmentation(images)
             value = loss(network(images), labels)
@@ -102,10 +103,14 @@ def train_classifier(
     return network.eval()
 
 
+def _laid_out(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+
+
 @torch.no_grad()
 def predict_probs(network: nn.Module, images: Tensor, *, batch_size: int = 512) -> npt.NDArray[np.float32]:
     """Returns class probabilities `(N, num_classes)` of images `(N, C, *spatial)`."""
     network.eval()
     device = next(network.parameters()).device
-    parts = [network(part.to(device)).softmax(1).cpu() for part in images.split(batch_size)]
+    parts = [network(_laid_out(part.to(device))).softmax(1).cpu() for part in images.split(batch_size)]
     return torch.cat(parts).numpy()

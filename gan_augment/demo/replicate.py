@@ -10,15 +10,25 @@ from typing import Any
 import numpy as np
 
 from gan_augment.augmentation import Augmentation
-from gan_augment.balance import MIN_IMAGES
-from gan_augment.dataset import GANAugmentedDataset
 from gan_augment.demo.digits import long_tail
 from gan_augment.errors import SmallClassWarning
-from gan_augment.evaluation import Arm, Comparison, check_no_overlap, compare, score_arm
+from gan_augment.evaluation import (
+    Arm,
+    EvaluationResult,
+    Protocol,
+    Scored,
+    Synthetic,
+    TrainingSet,
+    by_rank,
+    check_no_overlap,
+    held_out_set,
+    score_arm,
+)
 from gan_augment.features import TrainedExtractor
+from gan_augment.neighbours import nearest_other
 from gan_augment.pool import SyntheticPool
 from gan_augment.recipes import RECIPES
-from gan_augment.selection import CentroidSelector, nearest_other
+from gan_augment.selection import CentroidSelector
 from gan_augment.source import RawView
 from gan_augment.training import fit
 
@@ -27,10 +37,15 @@ __all__ = ["ARMS", "STAGES", "DemoSettings", "Replicate", "compare_scores"]
 _AUGMENTATION = Augmentation(translate=0.06, rotate=0.1, scale=0.05)
 """Of every augmented arm: half a pixel of shift; the default's whole pixel cost oversampling more than it gave."""
 
-_WITHOUT_SYNTHETIC = ("as_is", "oversampling", "oversampling_augmented", "balanced_softmax_augmented")
-
-
-ARMS = (*_WITHOUT_SYNTHETIC, "random_synthetic", "selected_synthetic", "sngan_synthetic")
+ARMS = (
+    "as_is",
+    "oversampling",
+    "oversampling_augmented",
+    "balanced_softmax_augmented",
+    "random_synthetic",
+    "selected_synthetic",
+    "sngan_synthetic",
+)
 STAGES = 3 + len(ARMS)
 """What a replicate tells of: the judge, two GANs with their pools, the arms."""
 
@@ -54,12 +69,38 @@ class DemoSettings:
     synthetic_share: float = 0.5
 
 
-def compare_scores(scores: Sequence[Mapping[str, Mapping[str, float]]]) -> Comparison:
-    """Compares the demo's arms over replicates, each `{arm: {metric: value}}`."""
-    ordered = [{arm: replicate[arm] for arm in ARMS} for replicate in scores]
-    return compare(
-        ordered, without_synthetic=_WITHOUT_SYNTHETIC, selected="selected_synthetic", random="random_synthetic"
+def compare_scores(replicates: Sequence[Mapping[str, Any]], settings: DemoSettings) -> EvaluationResult:
+    """Gathers replicates, each as `Replicate.result` gives it; classes are called by their place, the largest first."""
+    return EvaluationResult(
+        kinds={arm.name: arm.kind for arm in _arms()},
+        scores={
+            arm: {metric: [r["scores"][arm][metric] for r in replicates] for metric in replicates[0]["scores"][arm]}
+            for arm in ARMS
+        },
+        recalls={arm: [r["recalls"][arm] for r in replicates] for arm in ARMS},
+        seeds=[r["seed"] for r in replicates],
+        classes=[f"class {place + 1}" for place in range(len(replicates[0]["counts"]))],
+        counts=replicates[0]["counts"],
+        settings={"steps": settings.classifier_steps},
     )
+
+
+def _arms(share: float = 0.5, sngan: SyntheticPool | None = None) -> list[Arm]:
+    """Returns the arms; those with synthetic images share augmentation and dose."""
+
+    def mixed(name: str, **settings: Any) -> Arm:
+        dose = Synthetic(share=share, **settings)
+        return Arm(name=name, sampling="balanced", augment=True, synthetic=dose)
+
+    return [
+        Arm(name="as_is"),
+        Arm(name="oversampling", sampling="balanced"),
+        Arm(name="oversampling_augmented", sampling="balanced", augment=True),
+        Arm(name="balanced_softmax_augmented", loss="balanced_softmax", augment=True),
+        mixed("random_synthetic", rows="random"),
+        mixed("selected_synthetic"),
+        mixed("sngan_synthetic", pool=sngan),
+    ]
 
 
 class Replicate:
@@ -80,7 +121,6 @@ class Replicate:
         self.train, self.test = long_tail(seed)
         self.view = RawView(self.train, progress=False)
         self.warnings: list[str] = []
-        self.rare = np.flatnonzero(self.view.counts < MIN_IMAGES).tolist()
         self.pools = self._build_pools(folder)
         check_no_overlap(self.test, self.view, *self.pools.values())
 
@@ -122,46 +162,29 @@ class Replicate:
             yield
         self.warnings += [f"{name}: {warning.message}" for warning in caught]
 
-    def arms(self) -> list[Arm]:
-        """Returns the arms; those with synthetic images share augmentation and dose."""
-        augmentation, dagan = _AUGMENTATION, self.pools["dagan"]
-        prior = [float(count) for count in self.view.counts]
-        oversampled = self._mixed(None)
-        synthetic = {
-            "random_synthetic": dagan.sample(dagan.counts, seed=self.seed),
-            "selected_synthetic": dagan,
-            "sngan_synthetic": self.pools["sngan"],
-        }
-        return [
-            Arm(name="as_is", data=self.train),
-            Arm(name="oversampling", data=oversampled),
-            Arm(name="oversampling_augmented", data=oversampled, augmentation=augmentation),
-            Arm(name="balanced_softmax_augmented", data=self.train, augmentation=augmentation, prior=prior),
-            *[
-                Arm(name=name, data=self._mixed(pool, name), augmentation=augmentation, synthetic=True)
-                for name, pool in synthetic.items()
-            ],
-        ]
-
-    def _mixed(self, pool: SyntheticPool | None, arm: str = "") -> GANAugmentedDataset:
-        share = 0.0 if pool is None else self.settings.synthetic_share
-        with self._noted(arm):
-            return GANAugmentedDataset(self.view, pool, synthetic_share=share, seed=self.seed)
-
-    def scores(self) -> dict[str, dict[str, float]]:
-        """Returns arm to metric to value."""
-        scores = {}
-        for arm in self.arms():
-            scores[arm.name] = score_arm(
-                arm,
-                self.test,
-                num_classes=self.view.num_classes,
-                rare=self.rare,
-                steps=self.settings.classifier_steps,
-                seed=self.seed,
-            )
+    def scored(self) -> dict[str, Scored]:
+        """Returns what every arm gave."""
+        training = TrainingSet(view=self.view, pool=self.pools["dagan"])
+        protocol = Protocol(steps=self.settings.classifier_steps, augmentation=_AUGMENTATION)
+        tested = held_out_set(RawView(self.test, progress=False), self.view)
+        found = {}
+        for arm in _arms(self.settings.synthetic_share, self.pools["sngan"]):
+            found[arm.name] = score_arm(arm, training, protocol, tested, seed=self.seed)
             self.say(arm.name)
-        return scores
+        self.warnings += training.notes
+        return found
+
+    def result(self) -> dict[str, Any]:
+        """Returns what the replicate found, as JSON values; recalls and counts go by the size of the class."""
+        scored = self.scored()
+        return {
+            "seed": self.seed,
+            "scores": {name: arm.scores for name, arm in scored.items()},
+            "recalls": {name: by_rank(arm.recalls, self.view.counts) for name, arm in scored.items()},
+            "counts": sorted(self.view.counts.tolist(), reverse=True),
+            "classes": self.class_table(),
+            "warnings": list(dict.fromkeys(self.warnings)),
+        }
 
     def class_table(self) -> list[dict[str, Any]]:
         """Returns a row a class, the largest class first.

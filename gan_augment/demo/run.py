@@ -21,7 +21,7 @@ from gan_augment.balance import MIN_IMAGES
 from gan_augment.demo.digits import IMBALANCE_RATIO, long_tail
 from gan_augment.demo.replicate import STAGES, DemoSettings, Replicate, compare_scores
 from gan_augment.errors import ArtifactError, ConfigError
-from gan_augment.evaluation import Comparison
+from gan_augment.evaluation import EvaluationResult
 from gan_augment.machine import describe_machine
 from gan_augment.pool import SyntheticPool
 from gan_augment.report import sample_grid, write_report
@@ -68,19 +68,18 @@ def run_demo(
         shutil.rmtree(aside, ignore_errors=True)
     with new_folder(aside, "demo") as work:
         replicates = list(run_replicates(seeds, settings, folder=work / f"seed-{seeds[0]}", progress=progress))
-        comparison = compare_scores([replicate["scores"] for replicate in replicates])
+        evaluation = compare_scores(replicates, settings)
         result = {
+            **evaluation.to_json(),
             "kind": KIND,
-            "version": 1,
-            **comparison.to_json(),
+            "version": 2,
             "seconds": round(time.monotonic() - began, 1),
             "machine": describe_machine(),
             "versions": versions(),
-            "seeds": list(seeds),
-            "advice": _ADVICE if comparison.selected_minus_best["balanced_accuracy"].verdict == 0 else "",
+            "advice": _ADVICE if evaluation.difference("selected_synthetic").verdict == 0 else "",
             "settings": vars(settings),
             "imbalance_ratio": IMBALANCE_RATIO,
-            "classes": replicates[0]["classes"],
+            "pool": replicates[0]["classes"],
             "warnings": replicates[0]["warnings"],
         }
         write_json(work / "result.json", result)
@@ -88,7 +87,7 @@ def run_demo(
         pool = SyntheticPool.open(work / f"seed-{seeds[0]}" / "dagan-pool")
         with storing(work / "samples.png"):
             sample_grid(view, pool, work / "samples.png")
-        _write_page(work, comparison, result, len(view))
+        _write_page(work, evaluation, result, len(view))
     with storing(out):
         _replace(out, aside)
     return result
@@ -157,14 +156,8 @@ def _begin(stages: Any) -> None:
 
 def _replicate(seed: int, settings: DemoSettings, folder: Path | None) -> dict[str, Any]:
     began = time.monotonic()
-    replicate = Replicate(seed, settings, folder, functools.partial(_tell, seed))
-    scores = replicate.scores()
-    return {
-        "scores": scores,
-        "classes": replicate.class_table(),
-        "warnings": list(dict.fromkeys(replicate.warnings)),
-        "seconds": round(time.monotonic() - began, 1),
-    }
+    found = Replicate(seed, settings, folder, functools.partial(_tell, seed)).result()
+    return {**found, "seconds": round(time.monotonic() - began, 1)}
 
 
 def _tell(seed: int, stage: str) -> None:
@@ -190,17 +183,17 @@ def _bar(stages: Any, total: int, progress: bool) -> Iterator[None]:
             thread.join()
 
 
-def _write_page(work: Path, comparison: Comparison, result: Mapping[str, Any], images: int) -> None:
+def _write_page(work: Path, evaluation: EvaluationResult, result: Mapping[str, Any], images: int) -> None:
     settings = result["settings"]
     write_report(
         work / "report.html",
-        comparison,
+        evaluation,
         advice=result["advice"],
         title="Digits with a long tail",
         subtitle=f"scikit-learn's 8x8 digits, imbalance ratio {IMBALANCE_RATIO}, {images} training images, "
         "600 test images",
         recipe="dagan",
-        classes=result["classes"],
+        classes=result["pool"],
         samples=work / "samples.png",
         seeds=result["seeds"],
         rare_below=MIN_IMAGES,

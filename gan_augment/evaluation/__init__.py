@@ -1,6 +1,25 @@
 """Does it help? The same classifier under several arms, with paired seeds."""
 
-from gan_augment.evaluation.arms import Arm, check_no_overlap, score_arm
-from gan_augment.evaluation.comparison import Comparison, compare
+from gan_augment.evaluation.arms import Arm, Synthetic, arm_set
+from gan_augment.evaluation.data import HeldOut, TrainingSet, held_out_set
+from gan_augment.evaluation.evaluate import evaluate
+from gan_augment.evaluation.overlap import check_no_overlap
+from gan_augment.evaluation.result import MAIN_METRIC, EvaluationResult, by_rank
+from gan_augment.evaluation.training import Protocol, Scored, score_arm
 
-__all__ = ["Arm", "Comparison", "check_no_overlap", "compare", "score_arm"]
+__all__ = [
+    "MAIN_METRIC",
+    "Arm",
+    "EvaluationResult",
+    "HeldOut",
+    "Protocol",
+    "Scored",
+    "Synthetic",
+    "TrainingSet",
+    "arm_set",
+    "by_rank",
+    "check_no_overlap",
+    "evaluate",
+    "held_out_set",
+    "score_arm",
+]

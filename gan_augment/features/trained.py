@@ -24,7 +24,7 @@ from gan_augment.artifacts import (
 from gan_augment.augmentation import Augmentation
 from gan_augment.balance import check_classes
 from gan_augment.errors import ArtifactError, ConfigError, SynthesizerError, whole
-from gan_augment.fingerprint import FittedOn, hash_tensors
+from gan_augment.fingerprint import FittedOn, hash_groups, hash_tensors
 from gan_augment.images import ImageSpec, batch_rows, resize
 from gan_augment.machine import pick_device
 from gan_augment.networks import Classifier, NetworkSpec
@@ -102,6 +102,7 @@ class TrainedExtractor:
         batch_size: int = 64,
         augmentation: Augmentation | None = None,
         targets: npt.ArrayLike | None = None,
+        rows: npt.NDArray[np.int64] | None = None,
         seed: int = 0,
         device: str = "auto",
         progress: bool = True,
@@ -116,6 +117,7 @@ class TrainedExtractor:
             batch_size: Images a step.
             augmentation: None for the default (shifts, small turns, scale; no flips, no colour).
             targets: One class for each item, where the dataset does not say.
+            rows: The items to train on, as in cross-fitting; None for all. The range of values is that of all.
             seed: Of weights, batches, augmentation and dropout.
             device: "auto" (CUDA where there is one), "cpu" or "cuda".
             progress: Whether to show a bar.
@@ -127,16 +129,19 @@ class TrainedExtractor:
         steps, batch_size, seed = whole("steps", steps), whole("batch_size", batch_size), whole("seed", seed, 0)
         width = None if width is None else whole("width", width)
         view = RawView.of(dataset, targets, progress=progress)
-        check_classes(view.counts, view.classes, min_images=0)
+        rows = np.arange(len(view)) if rows is None else np.asarray(rows, dtype=np.int64)
+        labels = view.targets[rows]
+        check_classes(np.bincount(labels, minlength=view.num_classes), view.classes, min_images=0)
         image_spec = view.spec(image_size)
         spec = NetworkSpec(channels=image_spec.channels, grid=image_spec.grid, num_classes=view.num_classes)
         with torch.random.fork_rng():
             torch.manual_seed(derive(seed, "judge"))
             network = Classifier(spec, width)
+        load = view.loader(image_spec)
         train_classifier(
             network,
             weighted_batches(
-                view.loader(image_spec), view.targets, batch_size=batch_size, power=0.5, seed=derive(seed, "judge")
+                lambda drawn: load(rows[drawn]), labels, batch_size=batch_size, power=0.5, seed=derive(seed, "judge")
             ),
             steps=steps,
             augmentation=augmentation or Augmentation(),
@@ -144,7 +149,9 @@ class TrainedExtractor:
             device=pick_device(device),
             description="training the judge" if progress else None,
         )
-        return cls(network, spec, classes=view.classes, image_spec=image_spec, fitted_on=view.fitted_on)
+        groups = np.empty(0, np.int64) if view.groups is None else hash_groups(view.groups[rows])
+        fitted_on = FittedOn(np.unique(view.hashes[rows]), groups)
+        return cls(network, spec, classes=view.classes, image_spec=image_spec, fitted_on=fitted_on)
 
     @torch.no_grad()
     def extract(self, images: Tensor) -> Features:

@@ -1,12 +1,13 @@
 """Means of repeated measurements with their intervals."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Interval", "interval", "paired_difference"]
+__all__ = ["Interval", "holm", "interval", "paired_difference"]
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,14 @@ class Interval:
         low: Lower end; NaN for a single value.
         high: Upper end; NaN for a single value.
         values: The values.
+        p: Two-sided p-value of a mean of zero; NaN for a single value.
     """
 
     mean: float
     low: float
     high: float
     values: tuple[float, ...]
+    p: float = math.nan
 
     @property
     def verdict(self) -> int:
@@ -31,23 +34,53 @@ class Interval:
         return int(self.low > 0) - int(self.high < 0)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the interval as JSON values."""
-        return asdict(self)
+        """Returns the interval as JSON values; what is not known is None."""
+        values = asdict(self)
+        numbers = {name: None if math.isnan(values[name]) else values[name] for name in ("mean", "low", "high", "p")}
+        return {**values, **numbers, "values": [None if math.isnan(value) else value for value in self.values]}
 
 
-def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Returns the mean and its interval by Student's t over the values."""
+def interval(
+    values: Sequence[float], confidence: float = 0.95, *, overlap: float = 0.0, test_error: float = 0.0
+) -> Interval:
+    """Returns the mean and its interval by Student's t over the values.
+
+    Args:
+        values: One for each replicate.
+        confidence: Of the interval.
+        overlap: n_test / n_train where the replicates are splits of one set, which share training items: the variance
+            of the mean is then (1 / n + overlap) s^2 (Nadeau and Bengio 2003, equation 9). 0 for replicates that are
+            independent.
+        test_error: Standard error from the test items, where the replicates share them; added in quadrature.
+    """
     from scipy import stats
 
     array = np.asarray(values, dtype=np.float64)
-    mean = float(array.mean())
-    if len(array) < 2:
-        return Interval(mean, float("nan"), float("nan"), tuple(map(float, array)))
-    error = float(array.std(ddof=1) / np.sqrt(len(array)))
-    half = float(stats.t.ppf(0.5 + confidence / 2, len(array) - 1)) * error
-    return Interval(mean, mean - half, mean + half, tuple(map(float, array)))
+    mean, count = float(array.mean()), len(array)
+    if count < 2 or not np.isfinite(mean):
+        return Interval(mean, math.nan, math.nan, tuple(map(float, array)))
+    error = float(array.std(ddof=1) * np.sqrt(1 / count + overlap))
+    quantile = float(stats.t.ppf(0.5 + confidence / 2, count - 1))
+    normal = float(stats.norm.ppf(0.5 + confidence / 2))
+    half = math.hypot(quantile * error, normal * test_error)
+    ratio = abs(mean) / half * quantile if half > 0 else (math.inf if mean else 0.0)
+    p = float(2 * stats.t.sf(ratio, count - 1))
+    return Interval(mean, mean - half, mean + half, tuple(map(float, array)), p)
 
 
-def paired_difference(first: Sequence[float], second: Sequence[float]) -> Interval:
-    """Returns the mean of first minus second, pair by pair, and its interval."""
-    return interval([a - b for a, b in zip(first, second, strict=True)])
+def paired_difference(
+    first: Sequence[float], second: Sequence[float], *, overlap: float = 0.0, test_error: float = 0.0
+) -> Interval:
+    """Returns the mean of first minus second, pair by pair, and its interval; `overlap`, `test_error` as there."""
+    values = [a - b for a, b in zip(first, second, strict=True)]
+    return interval(values, overlap=overlap, test_error=test_error)
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Returns p-values corrected for their number (Holm 1979): reject where below 0.05 and one in 20 families errs."""
+    known = {name: p for name, p in p_values.items() if not math.isnan(p)}
+    corrected, largest = dict.fromkeys(p_values, math.nan), 0.0
+    for place, name in enumerate(sorted(known, key=lambda name: known[name])):
+        largest = max(largest, min(1.0, (len(known) - place) * known[name]))
+        corrected[name] = largest
+    return corrected

@@ -244,28 +244,34 @@ class SyntheticPool:
             raise ConfigError(f"expected a mask of {len(self)} booleans, found {mask.dtype} of shape {mask.shape}")
         return self._view(self.rows[mask])
 
-    def sample(self, k: int | Mapping[Any, int], per_class: bool = True, seed: int = 0) -> Self:
+    def sample(
+        self, k: int | Mapping[Any, int], per_class: bool = True, seed: int = 0, *, without: Sequence[str] = ()
+    ) -> Self:
         """Returns a random view of the candidates, kept or not: the control that a selector has to beat.
 
         Args:
             k: Number of rows; with `per_class`, of each class, or a dict by class index (`pool.counts`) or name.
             per_class: Whether `k` is meant for each class.
             seed: Of the draw.
+            without: Leave out candidates rejected for these reasons: a control after the same prefilter.
 
         Raises:
             ConfigError: There are fewer candidates.
         """
         rng = np.random.Generator(np.random.Philox(derive(seed, "random-k")))
+        columns = self._store.columns
+        excluded = [code for code, text in enumerate(self._store.about["reasons"]) if text in without]
+        open_to = np.flatnonzero(~np.isin(columns.reason, excluded) | columns.keep)
         if not per_class:
-            if isinstance(k, Mapping) or not 0 <= k <= len(self._store):
-                raise ConfigError(f"expected k from 0 to {len(self._store)}, the number of candidates, found {k}")
-            return self._view(np.sort(rng.choice(len(self._store), k, replace=False)))
-        labels = self._store.columns.label
+            if isinstance(k, Mapping) or not 0 <= k <= len(open_to):
+                raise ConfigError(f"expected k from 0 to {len(open_to)}, the number of candidates, found {k}")
+            return self._view(np.sort(rng.choice(open_to, k, replace=False)))
+        labels = columns.label
         wanted = k if isinstance(k, Mapping) else {int(label): k for label in np.unique(labels)}
         wanted = {self._label(key): number for key, number in wanted.items()}
         rows: list[IntArray] = []
         for label, number in sorted(wanted.items()):
-            members = np.flatnonzero(labels == label)
+            members = open_to[labels[open_to] == label]
             if not 0 <= number <= len(members):
                 raise ConfigError(
                     f"expected k from 0 to {len(members)}, the candidates of {self.classes[label]}, found {number}"

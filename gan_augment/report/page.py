@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_augment.artifacts import write_bytes
-from gan_augment.evaluation import Comparison
+from gan_augment.evaluation import EvaluationResult
 from gan_augment.metrics import Interval, paired_difference
 from gan_augment.report.plot import arms_plot
 
@@ -15,7 +15,7 @@ __all__ = ["write_report"]
 
 def write_report(
     path: Path,
-    comparison: Comparison,
+    comparison: EvaluationResult,
     *,
     advice: str,
     title: str,
@@ -68,7 +68,7 @@ def write_report(
     write_bytes(path, page.encode())
 
 
-def _rows(comparison: Comparison, metrics: Sequence[str]) -> list[dict[str, Any]]:
+def _rows(comparison: EvaluationResult, metrics: Sequence[str]) -> list[dict[str, Any]]:
     best = comparison.arms[comparison.best_without_synthetic][metrics[0]].values
     rows = []
     for name, arm in comparison.arms.items():

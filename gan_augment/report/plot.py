@@ -3,14 +3,14 @@
 import math
 from html import escape
 
-from gan_augment.evaluation import Comparison
+from gan_augment.evaluation import EvaluationResult
 
 __all__ = ["arms_plot"]
 
 _WIDTH, _LEFT, _RIGHT, _ROW, _TOP = 680, 240, 24, 34, 14
 
 
-def arms_plot(comparison: Comparison, metric: str) -> str:
+def arms_plot(comparison: EvaluationResult, metric: str) -> str:
     """Returns an SVG: a row an arm, each replicate as a small dot, the mean as a large one, the interval as a bar."""
     arms = {name: metrics[metric] for name, metrics in comparison.arms.items()}
     ends = [end for arm in arms.values() for end in (arm.low, arm.high, *arm.values) if math.isfinite(end)]

@@ -14,7 +14,7 @@ import torch
 
 from gan_augment.artifacts import new_folder, read_json, read_tensors, versions, write_json, write_tensors
 from gan_augment.errors import ArtifactError, ConfigError, DataError
-from gan_augment.selection.neighbours import centroid_distances
+from gan_augment.neighbours import centroid_distances
 from gan_augment.types import Candidates, Decision, Extractor, FloatArray, IntArray
 
 __all__ = ["CentroidSelector"]

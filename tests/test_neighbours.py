@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gan_augment.errors import ConfigError
-from gan_augment.selection.neighbours import centroid_distances, nearest, nearest_other
+from gan_augment.neighbours import centroid_distances, nearest, nearest_other
 from tests.helpers import run_python
 
 
@@ -83,7 +83,7 @@ def test_blocks_meet_without_a_seam() -> None:
 _FORKED = """
 import multiprocessing
 import numpy as np
-from gan_augment.selection.neighbours import nearest
+from gan_augment.neighbours import nearest
 features = np.random.default_rng(0).normal(size=(20000, 64)).astype(np.float32)
 expected = nearest(features[:500], features, 3)
 def work(queue):

@@ -1,0 +1,137 @@
+"""Spaces to measure in: judges that have not seen the real images they are used on."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from gan_augment.audit.material import Features, Material, Space, judged
+from gan_augment.errors import ConfigError
+from gan_augment.features import TrainedExtractor
+from gan_augment.fingerprint import FittedOn
+from gan_augment.seeds import derive
+from gan_augment.types import IntArray
+
+__all__ = ["FOLDS", "agreement", "cross_fitted", "folds", "given_space"]
+
+FOLDS = 3
+
+
+def folds(
+    targets: npt.NDArray[np.int64], groups: npt.NDArray[Any] | None = None, *, seed: int = 0, count: int = FOLDS
+) -> IntArray:
+    """Returns the fold `(N,)` of each image, classes spread evenly and groups kept whole; -1 for no fold.
+
+    A class of which a fold would leave fewer than two images to train on is in no fold: every judge trains on it, and
+    none may be asked about its real images.
+
+    Args:
+        targets: `(N,)` classes.
+        groups: `(N,)` groups (patients); None where there are none.
+        seed: Of the assignment.
+        count: Number of folds.
+    """
+    rng = np.random.Generator(np.random.Philox(derive(seed, "folds")))
+    result = np.full(len(targets), -1, np.int64)
+    if groups is None:
+        start = 0
+        for label in np.unique(targets):
+            rows = rng.permutation(np.flatnonzero(targets == label))
+            result[rows] = (np.arange(len(rows)) + start) % count
+            start += len(rows)
+    else:
+        names, whole = np.unique(np.array([str(group) for group in groups]), return_inverse=True)
+        table = np.zeros((len(names), int(targets.max()) + 1))
+        np.add.at(table, (whole, targets), 1)
+        result = _grouped(table / table.sum(0).clip(1), rng, count)[whole]
+    for label in np.unique(targets):
+        own = targets == label
+        if own.sum() - np.bincount(result[own], minlength=count).max() < 2:
+            result[own] = -1
+    return result
+
+
+def _grouped(shares: npt.NDArray[np.float64], rng: np.random.Generator, count: int) -> IntArray:
+    """Returns the fold of each group: the largest first, each where its classes are rarest so far."""
+    order = rng.permutation(len(shares))
+    order = order[np.argsort(-shares[order].sum(1), kind="stable")]
+    held, result = np.zeros((count, shares.shape[1])), np.empty(len(shares), np.int64)
+    for group in order:
+        result[group] = fold = int((held * shares[group]).sum(1).argmin()) if held.any() else 0
+        held[fold] += shares[group]
+    return result
+
+
+def cross_fitted(material: Material, *, steps: int, seed: int, device: str, progress: bool) -> list[Space]:
+    """Trains a judge on all folds but one for each fold, and returns what it sees in the pool and in that fold.
+
+    Real images of a fold are unseen by its judge, as the pool's are: what differs is then not the training.
+
+    Raises:
+        DataError: A class has fewer than two images.
+    """
+    view = material.view
+    fold = folds(view.targets, view.groups, seed=seed)
+    used = [number for number in range(FOLDS) if (fold == number).any()]
+    spaces = []
+    for number in tqdm(used or [0], desc="auditing", disable=None if progress else True, leave=False):
+        judge = TrainedExtractor.fit(
+            view,
+            image_size=None if material.spec.fit == "pad" else material.spec.grid,
+            steps=steps,
+            rows=np.flatnonzero(fold != number),
+            seed=derive(seed, "audit", number),
+            device=device,
+            progress=False,
+        )
+        unseen = np.flatnonzero(fold == number)
+        spaces.append(
+            Space(
+                judged(judge.extract, material.pool, np.arange(len(material.pool)), None, view.classes),
+                judged(judge.extract, material.train, unseen, None, view.classes),
+            )
+        )
+    return spaces
+
+
+def given_space(material: Material, extractor: Any) -> list[Space]:
+    """Returns what the user's extractor sees in the pool and in the held-out images, or the training split's.
+
+    Raises:
+        ConfigError: It is no extractor, or takes other images.
+    """
+    if not hasattr(extractor, "extract") or isinstance(extractor, type):
+        raise ConfigError(f"expected an extractor, fitted, found {extractor!r:.80}")
+    side = material.train if material.holdout is None else material.holdout
+    known = np.isin(material.view.hashes, FittedOn.of(extractor).images).sum()
+    seen = material.holdout is None and bool(known)
+    if seen:
+        material.warnings.append(
+            f"the extractor was trained on {known} of the {len(material.view)} training images and sees them otherwise "
+            "than new ones: give holdout=, or extractor=None to have judges that have not seen the images they judge"
+        )
+    classes = getattr(extractor, "classes", None)
+    pool, reals = (
+        judged(extractor.extract, part, np.arange(len(part)), classes, material.classes)
+        for part in (material.pool, side)
+    )
+    if pool.predicted is None:
+        material.warnings.append("the extractor names no classes of this dataset: labels were not checked")
+    return [Space(pool, reals, seen)]
+
+
+def agreement(spaces: list[Space], of: str, label: int | None) -> tuple[float, int] | None:
+    """Returns how many images of "pool" or "reals" the judges take for what they should be, and of how many.
+
+    The pool's images are judged by every judge, and count by the share of judges that agree.
+    """
+    right, number = 0.0, 0
+    for space in spaces:
+        side: Features = getattr(space, of)
+        if side.predicted is None:
+            return None
+        own = np.ones(len(side.labels), bool) if label is None else side.labels == label
+        right += float((side.predicted[own] == side.labels[own]).sum())
+        number += int(own.sum())
+    return (right / len(spaces), number // len(spaces)) if of == "pool" else (right, number)

@@ -1,0 +1,236 @@
+"""What the arms train on: the training set as finished items, with slots filled as each arm says."""
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, TensorDataset, default_collate
+
+from gan_augment.dataset import GANAugmentedDataset, PhaseOut
+from gan_augment.errors import ConfigError, DataError, SmallClassWarning
+from gan_augment.evaluation.arms import SAMPLING, Arm, Synthetic
+from gan_augment.images import ImageSpec
+from gan_augment.pool import SyntheticPool
+from gan_augment.source import RawView
+
+__all__ = ["HeldOut", "TrainingSet", "as_tensors", "finished_items", "held_out_set"]
+
+
+class _Decode:
+    """The transform of a set whose items are no tensors: raw image to `(C, *grid)` float32 in [-1, 1]."""
+
+    def __init__(self, spec: ImageSpec) -> None:
+        self.spec = spec
+
+    def __call__(self, image: Any) -> Tensor:
+        return self.spec.decode(self.spec.form.array(image)[None])[0]
+
+
+class _Decoded(Dataset[Any]):
+    """A dataset's raw images under `_Decode`, with its class indices."""
+
+    def __init__(self, view: RawView, spec: ImageSpec) -> None:
+        self.view, self.transform = view, _Decode(spec)
+        self.targets, self.classes = view.targets.tolist(), list(view.classes)
+
+    def __len__(self) -> int:
+        return len(self.view)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.transform(self.view.raw(index)), self.targets[index]
+
+
+def as_tensors(view: RawView, spec: ImageSpec | None = None) -> RawView:
+    """Returns a view whose finished items are (tensor, class index): its own where they are float tensors already.
+
+    Args:
+        view: A dataset.
+        spec: How raw images become tensors where the dataset's own transform does not end in one; None for the view's.
+    """
+    image, label = view.structure.split(view.base[0])
+    plain = isinstance(image, Tensor) and image.is_floating_point() and image.ndim == view.form.ndim
+    if (
+        plain
+        and isinstance(view.base[0], tuple | list)
+        and np.ndim(label) == 0
+        and view.values == list(range(len(view.values)))
+    ):
+        return view
+    decoded = _Decoded(view, spec or view.spec())
+    return RawView(decoded, groups=view.groups, progress=view.progress)
+
+
+def finished_items(dataset: Any) -> tuple[Tensor, npt.NDArray[np.int64]]:
+    """Returns all finished images `(N, C, *spatial)` and class indices `(N,)` of a dataset.
+
+    Raises:
+        DataError: The items are not tensors of one shape.
+    """
+    try:
+        images, labels = default_collate([dataset[index] for index in range(len(dataset))])
+        return images.float(), torch.as_tensor(labels).numpy().reshape(-1).astype(np.int64)
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"expected items (image tensor of one shape, class index), found others ({str(error)[:120]}); give the "
+            "dataset a transform that ends in tensors of one shape"
+        ) from None
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """The finished test images `(N, C, *spatial)` and their classes `(N,)`."""
+
+    images: Tensor
+    labels: npt.NDArray[np.int64]
+
+
+def held_out_set(held_out: RawView, training: RawView, spec: ImageSpec | None = None) -> HeldOut:
+    """Returns the finished test images, with labels as the training set counts its classes.
+
+    Raises:
+        DataError: The test set has a class that the training set has not.
+    """
+    images, _ = finished_items(as_tensors(held_out, spec).base)
+    index: dict[str, int] = {name: label for label, name in enumerate(training.classes)}
+    unknown = sorted({held_out.classes[label] for label in np.unique(held_out.targets)} - set(index))
+    if unknown:
+        raise DataError(
+            f"expected a test set of the classes {', '.join(training.classes)}, found also {', '.join(unknown)}"
+        )
+    mapped: npt.NDArray[np.int64] = np.array([index[held_out.classes[label]] for label in held_out.targets], np.int64)
+    return HeldOut(images, mapped)
+
+
+class _WithWeights(Dataset[Any]):
+    """Items (image, label, weight): that of a synthetic image, or 1."""
+
+    def __init__(self, data: GANAugmentedDataset, weight: float) -> None:
+        self.data, self.weight, self.set_epoch = data, weight, data.set_epoch
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> Any:
+        image, label = self.data[index]
+        return image, label, self.weight if self.data.origin(index).kind == "synthetic" else 1.0
+
+
+@dataclass(kw_only=True)
+class TrainingSet:
+    """The training set of an evaluation, and what may fill its slots.
+
+    Attributes:
+        view: The training split; finished items are (tensor, class index).
+        pool: The evaluation's pool; None where no arm needs it.
+        unused: Real images of the same form that no arm trains on, for the ceiling.
+        min_images: As in `GANAugmentedDataset`.
+    """
+
+    view: RawView
+    pool: SyntheticPool | None = None
+    unused: RawView | None = None
+    min_images: int = 20
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._unused_pool: SyntheticPool | None = None
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Training images of each class."""
+        return self.view.counts
+
+    def totals(self, sampling: str) -> dict[int, int]:
+        """Returns how many items each class has with its slots: n_max^(1 - power) n_c^power."""
+        power, most = SAMPLING[sampling], int(self.counts.max())
+        return {
+            label: max(int(count), round(most ** (1 - power) * count**power))
+            for label, count in enumerate(self.counts.tolist())
+            if count
+        }
+
+    def data(self, arm: Arm, *, seed: int, steps: int, batch_size: int) -> Any:
+        """Returns the dataset that an arm trains on."""
+        if arm.data is not None:
+            return arm.data
+        pool = None if arm.synthetic is None else self.rows(arm.synthetic, seed)
+        if arm.only:
+            assert pool is not None
+            return self._alone(pool)
+        totals = self.totals(arm.sampling)
+        if arm.synthetic is None or pool is None:
+            return self._mixed(None, totals, 0.0, None, seed)
+        dose, schedule = arm.synthetic, None
+        if dose.until < 1:
+            epochs = max(1, math.ceil(steps * batch_size / sum(totals.values())))
+            schedule = PhaseOut(epochs=epochs, until=dose.until)
+        mixed = self._mixed(pool, totals, dose.share, schedule, seed)
+        return mixed if dose.weight == 1 else _WithWeights(mixed, dose.weight)
+
+    def _mixed(
+        self, pool: Any, totals: dict[int, int], share: float, schedule: PhaseOut | None, seed: int
+    ) -> GANAugmentedDataset:
+        values = self.view.values
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", SmallClassWarning)
+            mixed = GANAugmentedDataset(
+                self.view,
+                pool,
+                sampling_strategy={values[label]: total for label, total in totals.items()},
+                synthetic_share=share,
+                schedule=schedule,
+                seed=seed,
+                min_images=self.min_images,
+                progress=False,
+            )
+        self.notes += [str(w.message) for w in caught if str(w.message) not in self.notes]
+        return mixed
+
+    def rows(self, dose: Synthetic, seed: int) -> SyntheticPool:
+        """Returns the view of the pool that an arm draws from.
+
+        Raises:
+            ConfigError: There are fewer candidates than the control needs.
+        """
+        if dose.rows == "unused":
+            return self._unused()
+        pool = dose.pool if dose.pool is not None else self.pool
+        assert pool is not None
+        if dose.rows == "all":
+            return pool.candidates()
+        if dose.rows == "selected":
+            return pool
+        without = ("judge disagrees",) if dose.rows == "prefiltered" else ()
+        return pool.sample(pool.counts, seed=seed, without=without)
+
+    def _unused(self) -> SyntheticPool:
+        if self.unused is None:
+            raise ConfigError("expected unused= for an arm of unused reals, found none")
+        if self._unused_pool is None:
+            view = self.unused
+            arrays = np.stack([view.form.array(view.raw(index)) for index in range(len(view))])
+            names = [view.classes[label] for label in view.targets]
+            self._unused_pool = SyntheticPool.from_arrays(arrays, names, classes=list(self.view.classes))
+        return self._unused_pool
+
+    def _alone(self, pool: SyntheticPool) -> Any:
+        """Returns the rows of a pool as finished items, every class drawn alike as far as its rows go."""
+        mixed = self._mixed(pool, self.totals("balanced"), 1.0, None, 0)
+        items = [self.view.structure.split(item) for item in mixed.synthetic_items()]
+        labels = [int(label) for _, label in items]
+        lacking = set(np.flatnonzero(self.counts)) - set(labels)
+        if lacking:
+            told = ", ".join(self.view.classes[label] for label in sorted(lacking))
+            self.notes.append(f"synthetic only: the pool holds no image of {told}, whose recall can but be 0")
+        return TensorDataset(torch.stack([image for image, _ in items]), torch.tensor(labels))
+
+    def takes(self) -> Callable[[npt.NDArray[np.int64]], Tensor]:
+        """Returns a function of rows of the training set to their finished images."""
+        base, split = self.view.base, self.view.structure.split
+        return lambda rows: torch.stack([split(base[int(row)])[0] for row in rows])

@@ -1,0 +1,34 @@
+"""No image or patient of the test set may have been seen by anything fitted."""
+
+from typing import Any
+
+from gan_augment.errors import ConfigError
+from gan_augment.fingerprint import FittedOn, check_disjoint
+from gan_augment.source import RawView
+
+__all__ = ["check_no_overlap"]
+
+
+def check_no_overlap(test: Any, *fitted: Any) -> None:
+    """Raises if an image, or a group, of the test set was fitted on.
+
+    Args:
+        test: The test set, or a RawView of it (with `groups=`, so that patients are checked too).
+        fitted: What must not have seen it: training sets, synthesizers, judges, pools.
+
+    Raises:
+        DataError: Names how many are shared.
+        ConfigError: Something does not say what it was fitted on.
+    """
+    held_out = RawView.of(test, progress=False).fitted_on
+    for thing in fitted:
+        known = FittedOn.of(thing) if hasattr(thing, "fitted_on") else None
+        if known is None and hasattr(thing, "__getitem__"):
+            known = RawView.of(thing, progress=False).fitted_on
+        if known is None or not len(known):
+            raise ConfigError(
+                f"expected something that says what it was fitted on (a dataset, or a synthesizer, judge or pool made "
+                f"here), found {thing!r:.80}, which does not; give the dataset it was fitted on instead"
+            )
+        check_disjoint(known.images, held_out.images, "images")
+        check_disjoint(known.groups, held_out.groups, "groups")

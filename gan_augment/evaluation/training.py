@@ -1,0 +1,273 @@
+"""Training the classifier of an arm, and its scores."""
+
+import copy
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from gan_augment.augmentation import Augmentation
+from gan_augment.errors import ConfigError, DataError
+from gan_augment.evaluation.arms import Arm, Loss
+from gan_augment.evaluation.data import HeldOut, TrainingSet
+from gan_augment.evaluation.last_layer import retrain_last_layer
+from gan_augment.evaluation.m2m import MajorityToMinority
+from gan_augment.evaluation.mixing import mixer
+from gan_augment.losses import LDAM, balanced_softmax, effective_weights, focal
+from gan_augment.metrics import classification_scores, recalls
+from gan_augment.networks import Classifier, NetworkSpec
+from gan_augment.seeds import derive
+from gan_augment.source import RawView
+from gan_augment.supervised import endless, predict_probs, train_classifier, weighted_batches
+
+__all__ = ["Protocol", "Scored", "score_arm", "score_network", "train_arm"]
+
+_WIDTH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """What is the same for every arm.
+
+    Attributes:
+        classifier: Returns a fresh network for a `NetworkSpec`; None for a small convolutional one.
+        steps: Optimiser steps.
+        batch_size: Images a step.
+        learning_rate: At the start; AdamW, cosine to zero.
+        augmentation: Of the arms with `augment=True`.
+        device: Where networks run.
+    """
+
+    classifier: Callable[[NetworkSpec], nn.Module] | None = None
+    steps: int = 1000
+    batch_size: int = 64
+    learning_rate: float = 5e-3
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """What one training of one arm gave.
+
+    Attributes:
+        scores: Metric to value, 0 to 1; those called `adjusted_` are after post-hoc logit adjustment (Menon et al.
+            2021, equation 9): probabilities divided by the class shares of the batches, where the loss has not done so.
+        recalls: `(num_classes,)`, NaN for classes without test images.
+        correct: `(N,)`, which test items were right.
+    """
+
+    scores: dict[str, float]
+    recalls: npt.NDArray[np.float64]
+    correct: npt.NDArray[np.bool_]
+
+
+def train_arm(
+    arm: Arm, training: TrainingSet, protocol: Protocol, *, seed: int, description: str | None = None
+) -> tuple[nn.Module, npt.NDArray[np.float64]]:
+    """Trains the classifier of an arm; returns it and the class shares that are left in its outputs.
+
+    The initial weights, and the order of items where the length is the same, depend on `seed` only, so arms of one seed
+    are paired. The shares are those of the batches as sampled, or flat where the loss corrects for them.
+
+    Args:
+        arm: How to train.
+        training: On what.
+        protocol: What is the same for every arm.
+        seed: Of weights, order, augmentation and dropout.
+        description: Shown on a progress bar; None for no bar.
+
+    Raises:
+        DataError: The items are not tensors of one shape.
+        TrainingError: The loss became NaN or infinite.
+    """
+    with torch.random.fork_rng():  # the data may draw where they are read
+        data = training.data(arm, seed=seed, steps=protocol.steps, batch_size=protocol.batch_size)
+        first = data[0][0]
+    if not isinstance(first, Tensor):
+        raise DataError(
+            f"expected items whose image is a tensor, found {type(first).__name__}; give the dataset a transform "
+            "that ends in a tensor"
+        )
+    shares = _class_shares(data, training)
+    network = _fresh(protocol, first, len(training.counts), seed)
+    first_stage = protocol.steps if arm.last_layer is None else round(0.8 * protocol.steps)
+    loss, corrected = _loss(arm, shares, training.counts, first_stage)
+    batches = _Batches(arm, training, protocol, data, network, seed, first_stage)
+    train_classifier(
+        network,
+        iter(batches),
+        steps=first_stage,
+        learning_rate=protocol.learning_rate,
+        loss=loss,
+        seed=seed,
+        device=protocol.device,
+        description=description,
+    )
+    if arm.last_layer is not None:
+        retrain_last_layer(
+            network,
+            arm.last_layer,
+            training,
+            steps=protocol.steps - first_stage,
+            batch_size=protocol.batch_size,
+            learning_rate=protocol.learning_rate,
+            augmentation=_augmentation(arm, protocol),
+            seed=seed,
+            device=protocol.device,
+        )
+        corrected = True
+    return network, np.full(len(shares), 1 / len(shares)) if corrected else shares
+
+
+def _fresh(protocol: Protocol, image: Tensor, num_classes: int, seed: int) -> nn.Module:
+    spec = NetworkSpec(channels=image.shape[0], grid=tuple(image.shape[1:]), num_classes=num_classes)
+    with torch.random.fork_rng():
+        torch.manual_seed(derive(seed, "initial weights"))
+        network = Classifier(spec, _WIDTH) if protocol.classifier is None else protocol.classifier(spec)
+    if not isinstance(network, nn.Module):
+        raise ConfigError(f"expected classifier= to return a torch module, found {type(network).__name__}")
+    return network
+
+
+def _class_shares(data: Any, training: TrainingSet) -> npt.NDArray[np.float64]:
+    """Returns the class shares of batches drawn from `data`, shuffled."""
+    inner = getattr(data, "data", data)
+    known = getattr(inner, "targets", None)
+    if known is None and hasattr(data, "tensors"):
+        known = data.tensors[1]
+    labels = RawView.of(data, progress=False).targets if known is None else np.asarray(known)
+    index = {value: label for label, value in enumerate(training.view.values)}
+    labels = np.array([index.get(label, label) for label in labels.tolist()], dtype=np.int64)
+    counts = np.bincount(labels, minlength=len(training.counts))
+    shares: npt.NDArray[np.float64] = counts / counts.sum()
+    return shares
+
+
+def _augmentation(arm: Arm, protocol: Protocol) -> Augmentation | None:
+    if isinstance(arm.augment, Augmentation):
+        return arm.augment
+    return protocol.augmentation if arm.augment else None
+
+
+def _loss(arm: Arm, shares: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], steps: int) -> tuple[Loss, bool]:
+    """Returns the loss, and whether it corrects for the class shares of the batches."""
+    if callable(arm.loss):
+        return arm.loss, False
+    if arm.loss == "balanced_softmax":
+        return functools.partial(balanced_softmax, prior=torch.tensor(shares, dtype=torch.float32)), True
+    if arm.loss == "class_weights":
+        weights = effective_weights(torch.from_numpy(shares * counts.sum()), beta=0.999)
+        return _Weighted(weights), True
+    if arm.loss == "focal":
+        return focal, False
+    if arm.loss == "ldam_drw":
+        return LDAM(torch.from_numpy(counts), steps), True
+    return functional.cross_entropy, False
+
+
+class _Weighted:
+    """Cross-entropy with class weights."""
+
+    def __init__(self, weights: Tensor) -> None:
+        self.weights = weights
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(logits, labels, weight=self.weights.to(logits))
+
+
+@dataclass
+class _Batches:
+    """The batches of an arm: drawn, augmented, mixed, weighted."""
+
+    arm: Arm
+    training: TrainingSet
+    protocol: Protocol
+    data: Any
+    network: nn.Module
+    seed: int
+    steps: int
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        augmentation, mix = _augmentation(self.arm, self.protocol), self._mix()
+        counts, device = len(self.training.counts), self.protocol.device
+        for drawn, classes, *weights in endless(self._epoch):
+            images, labels = drawn.to(device), classes.to(device)
+            if augmentation is not None:
+                images = augmentation(images)
+            if mix is not None:
+                images, labels = mix(images, labels)
+            if weights:
+                shares = labels if labels.is_floating_point() else functional.one_hot(labels, counts).to(images)
+                labels = shares * weights[0].to(images)[:, None]  # cross-entropy sums them
+            yield images, labels
+
+    @functools.cached_property
+    def _loader(self) -> Any:
+        order = torch.Generator().manual_seed(derive(self.seed, "order"))
+        size = min(self.protocol.batch_size, len(self.data))
+        return DataLoader(self.data, batch_size=size, shuffle=True, drop_last=True, generator=order)
+
+    def _epoch(self, number: int) -> Iterable[Any]:
+        if hasattr(self.data, "set_epoch"):
+            self.data.set_epoch(number)
+        return self._loader  # type: ignore[no-any-return]
+
+    def _mix(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
+        counts = torch.from_numpy(self.training.counts)
+        if self.arm.mix is None:
+            return None
+        if self.arm.mix == "m2m":
+            plain = Arm(name="guide of m2m", augment=self.arm.augment)
+            guide, _ = train_arm(plain, self.training, self.protocol, seed=self.seed)
+            guide = copy.deepcopy(guide).requires_grad_(False).eval()
+            return MajorityToMinority(
+                network=self.network, guide=guide, counts=counts.float(), first=round(0.6 * self.steps)
+            )
+        rare = weighted_batches(
+            self.training.takes(),
+            self.training.view.targets,
+            batch_size=self.protocol.batch_size,
+            power=-1.0,
+            seed=derive(self.seed, "foreground"),
+        )
+        return mixer(self.arm.mix, counts, rare, ndim=self.training.view.form.ndim - 1)
+
+
+def score_arm(
+    arm: Arm, training: TrainingSet, protocol: Protocol, tested: HeldOut, *, seed: int, description: str | None = None
+) -> Scored:
+    """Trains the classifier of an arm and scores it; arguments and errors are those of the two steps."""
+    network, shares = train_arm(arm, training, protocol, seed=seed, description=description)
+    return score_network(network, tested, training.counts, shares)
+
+
+def score_network(
+    network: nn.Module,
+    test: HeldOut,
+    counts: npt.NDArray[np.int64],
+    shares: npt.NDArray[np.float64],
+) -> Scored:
+    """Scores a classifier on the test set.
+
+    Args:
+        network: Trained.
+        test: Held-out images.
+        counts: `(num_classes,)` real training images.
+        shares: `(num_classes,)` class shares left in its outputs, from `train_arm`.
+    """
+    probs = predict_probs(network, test.images).astype(np.float64)
+    scores = classification_scores(test.labels, probs, counts)
+    adjusted = probs / np.maximum(shares, 1e-12)
+    adjusted /= adjusted.sum(axis=1, keepdims=True)
+    after = classification_scores(test.labels, adjusted, counts)
+    scores |= {f"adjusted_{name}": after[name] for name in ("balanced_accuracy", "few_recall", "calibration_error")}
+    predicted = probs.argmax(axis=1)
+    return Scored(scores, recalls(test.labels, predicted, len(counts)), predicted == test.labels)
