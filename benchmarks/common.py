@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from gan_augment.artifacts import versions, write_bytes, write_json
 from gan_augment.machine import describe_machine
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(os.environ.get("GAN_AUGMENT_RESULTS", Path(__file__).parent / "results"))
+"""Where results go; the variable hands another place to the processes of a run."""
 
 
 def stored(name: str, settings: dict[str, Any]) -> dict[str, Any] | None:
@@ -31,7 +33,7 @@ def store(name: str, settings: dict[str, Any], measured: dict[str, Any]) -> dict
     path = RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, result)
-    print(f"wrote {path.relative_to(RESULTS.parent.parent)}", flush=True)
+    print(f"wrote {os.path.relpath(path)}", flush=True)
     return result
 
 

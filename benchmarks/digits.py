@@ -6,7 +6,7 @@ from typing import Any
 from benchmarks.common import RESULTS, measured_on, store, stored
 from gan_augment.artifacts import write_bytes
 from gan_augment.demo import DemoSettings, compare_scores, run_replicates
-from gan_augment.metrics import Interval, paired_difference
+from gan_augment.metrics import Interval
 from gan_augment.report import comparison_table
 
 SEEDS = range(10)
@@ -21,16 +21,14 @@ def main() -> None:
     for seed, measured in zip(missing, run_replicates(missing, DemoSettings()), strict=True):
         store(*unit_of(seed), measured)
     results = [result for seed in SEEDS if (result := stored(*unit_of(seed))) is not None]
-    comparison = compare_scores([result["scores"] for result in results])
+    comparison = compare_scores(results, DemoSettings())
     told = {
         **comparison.to_json(),
-        "seeds": list(SEEDS),
         "seconds": sum(result["seconds"] for result in results),
         "machine": results[0]["machine"],
     }
-    control = comparison.selected_minus_random["balanced_accuracy"]
-    arms = {name: arm["balanced_accuracy"].values for name, arm in comparison.arms.items()}
-    same = paired_difference(arms["selected_synthetic"], arms["oversampling_augmented"])
+    control = comparison.difference("selected_synthetic", "random_synthetic")
+    same = comparison.difference("selected_synthetic", "oversampling_augmented")
     text = (
         f"# Digits, imbalance ratio 20: every arm over {len(SEEDS)} seeds\n\n```\n{comparison_table(told)}\n```\n\n"
         "In points of balanced accuracy, paired, with 95% intervals: selected_synthetic against "

@@ -10,7 +10,15 @@ import numpy.typing as npt
 
 from gan_augment.errors import ConfigError, DataError, SmallClassWarning
 
-__all__ = ["MIN_IMAGES", "SamplingStrategy", "check_classes", "class_index", "item_weights", "numbers_to_add"]
+__all__ = [
+    "MIN_IMAGES",
+    "SamplingStrategy",
+    "check_classes",
+    "class_index",
+    "item_weights",
+    "long_tail_counts",
+    "numbers_to_add",
+]
 
 SamplingStrategy = str | float | Mapping[Any, int] | Callable[..., Mapping[Any, int]]
 
@@ -82,6 +90,17 @@ def _total(key: Any, total: Any) -> int:
     if not isinstance(total, int | np.integer):
         raise ConfigError(f"expected a whole number of images in sampling_strategy= for class {key!r}, found {total!r}")
     return int(total)
+
+
+def long_tail_counts(most: int, classes: int, imbalance_ratio: float) -> list[int]:
+    """Returns the images of each class of a long tail, the largest first: n_max ratio^(-c / (C - 1)) (Cui et al. 2019).
+
+    Args:
+        most: n_max.
+        classes: C.
+        imbalance_ratio: Largest over smallest.
+    """
+    return [round(most * imbalance_ratio ** (-place / (classes - 1))) for place in range(classes)]
 
 
 def item_weights(targets: npt.NDArray[np.int64], power: float) -> npt.NDArray[np.float64]:

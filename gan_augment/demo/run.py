@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +17,11 @@ import torch
 from tqdm import tqdm
 
 from gan_augment.artifacts import new_folder, storing, versions, write_json
-from gan_augment.balance import MIN_IMAGES
 from gan_augment.demo.digits import IMBALANCE_RATIO, long_tail
 from gan_augment.demo.replicate import STAGES, DemoSettings, Replicate, compare_scores
 from gan_augment.errors import ArtifactError, ConfigError
 from gan_augment.evaluation import EvaluationResult
+from gan_augment.features import TrainedExtractor
 from gan_augment.machine import describe_machine
 from gan_augment.pool import SyntheticPool
 from gan_augment.report import sample_grid, write_report
@@ -87,7 +87,7 @@ def run_demo(
         pool = SyntheticPool.open(work / f"seed-{seeds[0]}" / "dagan-pool")
         with storing(work / "samples.png"):
             sample_grid(view, pool, work / "samples.png")
-        _write_page(work, evaluation, result, len(view))
+        _write_page(work, view, pool, evaluation, result)
     with storing(out):
         _replace(out, aside)
     return result
@@ -183,27 +183,28 @@ def _bar(stages: Any, total: int, progress: bool) -> Iterator[None]:
             thread.join()
 
 
-def _write_page(work: Path, evaluation: EvaluationResult, result: Mapping[str, Any], images: int) -> None:
-    settings = result["settings"]
+def _write_page(work: Path, view: RawView, pool: SyntheticPool, evaluation: EvaluationResult, about: Any) -> None:
+    """Writes the page of the first seed's dagan pool and of all seeds' scores."""
+    settings, first = about["settings"], work / f"seed-{about['seeds'][0]}"
     write_report(
         work / "report.html",
-        evaluation,
-        advice=result["advice"],
+        train=view,
+        pool=pool,
+        evaluation=evaluation,
+        extractor=TrainedExtractor.load(first / "judge"),
+        advice=about["advice"],
         title="Digits with a long tail",
-        subtitle=f"scikit-learn's 8x8 digits, imbalance ratio {IMBALANCE_RATIO}, {images} training images, "
-        "600 test images",
-        recipe="dagan",
-        classes=result["pool"],
-        samples=work / "samples.png",
-        seeds=result["seeds"],
-        rare_below=MIN_IMAGES,
-        warnings=result["warnings"],
+        subtitle=f"scikit-learn's 8x8 digits, imbalance ratio {IMBALANCE_RATIO}, {len(view)} training images, "
+        f"600 test images. Images are those of seed {about['seeds'][0]}; scores are of {len(about['seeds'])} seeds, "
+        "each of which draws anew which classes are rare, which images are kept, GANs, judge and classifiers",
+        warnings=about["warnings"],
         facts={
-            "machine": str(result["machine"]),
-            "time": f"{result['seconds']:.0f} s",
+            "synthesizer of the images": "dagan",
+            "machine": about["machine"],
+            "time": f"{about['seconds']:.0f} s",
             "steps": f"{settings['gan_steps']} a GAN, {settings['judge_steps']} the judge, "
             f"{settings['classifier_steps']} a classifier",
             "dose": f"a slot is synthetic with probability {settings['synthetic_share']}",
-            "versions": ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
         },
+        progress=False,
     )

@@ -2,6 +2,7 @@
 
 from gan_augment.evaluation.arms import Arm, Synthetic, arm_set
 from gan_augment.evaluation.data import HeldOut, TrainingSet, held_out_set
+from gan_augment.evaluation.deepsmote import deep_smote
 from gan_augment.evaluation.evaluate import evaluate
 from gan_augment.evaluation.overlap import check_no_overlap
 from gan_augment.evaluation.result import MAIN_METRIC, EvaluationResult, by_rank
@@ -19,6 +20,7 @@ __all__ = [
     "arm_set",
     "by_rank",
     "check_no_overlap",
+    "deep_smote",
     "evaluate",
     "held_out_set",
     "score_arm",

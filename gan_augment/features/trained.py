@@ -80,6 +80,8 @@ class TrainedExtractor:
             raise ConfigError(f"expected passes from 1 to {_MOST_PASSES}, found {passes}")
         if not 0 <= network.dropout < 1:
             raise ConfigError(f"expected dropout from 0 to below 1, found {network.dropout}")
+        if spec.ndim == 2:  # as `train_classifier` leaves it, so that a loaded judge sees the very same
+            network = network.to(memory_format=torch.channels_last)
         self.network = network.eval().requires_grad_(False)
         self.spec = spec
         self.classes = list(classes)

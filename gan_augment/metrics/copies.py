@@ -7,7 +7,6 @@ import itertools
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from gan_augment.images import resize
@@ -93,10 +92,11 @@ class ShiftIndex:
         crops = np.stack([self._crop(queries, shift) for shift in shifts])
         near = min(len(self), k + 2)
         count = len(queries)
-        found = nearest(self._project(crops.reshape(-1, crops.shape[-1])), self._projected, k=near)
-        rough, rows = (part.reshape(len(shifts), count, near).swapaxes(0, 1).reshape(count, -1) for part in found)
+        rough, rows = nearest(self._project(crops.reshape(-1, crops.shape[-1])), self._projected, k=near)
+        rough = rough.reshape(len(shifts), count, near).swapaxes(0, 1).reshape(count, -1)
+        rows = rows.reshape(len(shifts), count, near).swapaxes(0, 1).reshape(count, -1)
         if skip is not None:
-            rough = np.where(rows == skip[:, None], np.inf, rough)
+            rough = np.where(rows == skip[:, None], np.float32(np.inf), rough)
         best = np.argsort(rough, axis=1, kind="stable")[:, :_CANDIDATES]
         rough, rows = np.take_along_axis(rough, best, 1), np.take_along_axis(rows, best, 1)
         shifted = crops[best // near, np.arange(count)[:, None]]

@@ -10,6 +10,7 @@ from gan_augment.types import FloatArray
 
 __all__ = ["ms_ssim", "ms_ssim_scales", "spread", "vendi"]
 
+_PAIRS = 25
 _BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _SIGMAS = {11: 1.5, 7: 0.95, 5: 0.7}
 """Side of the Gaussian window and the standard deviation from which torchmetrics makes a window of that side."""
@@ -51,7 +52,7 @@ def ms_ssim_scales(side: int) -> tuple[int, int]:
     """Returns the number of scales and the window's side that fit images of a least side of `side` pixels.
 
     The published five scales with a window of 11 need 176 pixels. Below that as many scales as leave a window of at
-    least 5 on the smallest; 28 pixels get three scales and a window of 5, 8 pixels one scale and a window of 7.
+    least 5 on the smallest; 28 pixels get three scales and a window of 7, 8 pixels one scale and a window of 7.
 
     Raises:
         ConfigError: `side` is less than 5.
@@ -99,6 +100,3 @@ def ms_ssim(images: Tensor, *, pairs: int = 100, seed: int = 0) -> float:
             )
         )
     return float(torch.cat(values).mean())
-
-
-_PAIRS = 25

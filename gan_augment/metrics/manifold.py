@@ -13,6 +13,8 @@ from gan_augment.types import FloatArray
 
 __all__ = ["Manifold", "manifold_scores", "radii", "realism"]
 
+_BLOCK = 1024
+
 
 class Manifold(NamedTuple):
     """Four overlaps of a synthetic set with a real one.
@@ -93,12 +95,10 @@ def realism(real: FloatArray, fake: FloatArray, k: int = 5) -> FloatArray:
     return best
 
 
-_BLOCK = 1024
-
-
 def _distances(first: FloatArray, second: FloatArray) -> FloatArray:
     """Returns Euclidean distances `(N, M)`, in float64 inside: FAISS keeps neighbours only, balls need all pairs."""
     center = second.mean(axis=0, dtype=np.float64)
     one, other = first - center, second - center
     squared = (one**2).sum(1)[:, None] - 2 * one @ other.T + (other**2).sum(1)
-    return np.sqrt(np.maximum(squared, 0)).astype(np.float32)
+    distances: FloatArray = np.sqrt(np.maximum(squared, 0)).astype(np.float32)
+    return distances

@@ -1,84 +1,142 @@
-"""The page of a comparison: one HTML file that needs no network."""
+"""The page: one HTML file that needs no network and no script."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gan_augment.artifacts import write_bytes
+from gan_augment.artifacts import versions, write_bytes
+from gan_augment.balance import MIN_IMAGES
+from gan_augment.errors import ConfigError, whole
 from gan_augment.evaluation import EvaluationResult
-from gan_augment.metrics import Interval, paired_difference
-from gan_augment.report.plot import arms_plot
+from gan_augment.pool import SyntheticPool
+from gan_augment.report.arms import evaluation_section
+from gan_augment.report.gallery import class_counts, gallery
+from gan_augment.report.measures import audit_section
+from gan_augment.report.scatter import scatter
+from gan_augment.report.shown import Shown
+from gan_augment.report.texts import flat, listed
+from gan_augment.source import RawView
+from gan_augment.types import Extractor
+
+if TYPE_CHECKING:
+    from gan_augment.audit import Audit
 
 __all__ = ["write_report"]
 
 
 def write_report(
-    path: Path,
-    comparison: EvaluationResult,
+    path: str | Path,
     *,
-    advice: str,
-    title: str,
-    subtitle: str,
-    recipe: str,
-    classes: Sequence[Mapping[str, Any]],
-    samples: Path,
-    seeds: Sequence[int],
-    rare_below: int,
-    warnings: Sequence[str],
-    facts: Mapping[str, str],
-) -> None:
-    """Writes `report.html`; every text is escaped.
+    train: Any,
+    pool: SyntheticPool | None = None,
+    audit: "Audit | None" = None,
+    evaluation: EvaluationResult | None = None,
+    extractor: Extractor | None = None,
+    title: str = "Synthetic images",
+    subtitle: str = "",
+    advice: str = "",
+    warnings: Sequence[str] = (),
+    facts: Mapping[str, Any] | None = None,
+    columns: int = 8,
+    progress: bool = True,
+) -> Path:
+    """Writes one HTML file that tells what was made, from what, how good it is, and whether it helped.
+
+    It shows real images of the training split: do not give it to those who may not see them. Every name and text is
+    escaped.
 
     Args:
-        path: The file.
-        comparison: Arms and differences.
-        advice: Said after the answer; may be empty.
+        path: The file; one that exists is replaced.
+        train: The training split, or a RawView of it.
+        pool: The synthetic images; all candidates are shown, kept and rejected.
+        audit: What `ga.audit` found; None for a page without.
+        evaluation: What `ga.evaluate` found; None for a page without.
+        extractor: Whose features the plot in two dimensions shows; None for pixels.
         title: Heading of the page.
         subtitle: A line below it.
-        recipe: The recipe whose pool is shown.
-        classes: For each class `name, real, candidates, kept, disagrees, far, nearest`.
-        samples: The picture that `sample_grid` wrote.
-        seeds: The replicates.
-        rare_below: Classes with fewer training images count as rare.
-        warnings: Shown first.
-        facts: Name and value of what it was made with.
-    """
-    from jinja2 import Environment, PackageLoader
+        advice: Said after the answer.
+        warnings: Shown first, before the audit's, the evaluation's and those about small classes.
+        facts: What more it was made with, by name.
+        columns: Images of each class and kind, at most 12; fewer where there are many classes.
+        progress: Whether to show bars while the training split is read.
 
-    environment = Environment(loader=PackageLoader("gan_augment.report", "."), autoescape=True)
-    metrics = list(next(iter(comparison.arms.values())))
-    page = environment.get_template("page.html.jinja").render(
-        advice=advice,
+    Returns:
+        The file.
+
+    Raises:
+        DataError: The pool's images or classes are not those of `train`.
+        ConfigError: A parameter has a value that cannot work.
+        StorageError: The disk refused.
+    """
+    columns = whole("columns", columns)
+    if pool is not None and not isinstance(pool, SyntheticPool):
+        raise ConfigError(f"expected pool= a SyntheticPool or None, found {type(pool).__name__}")
+    shown = Shown.of(RawView.of(train, progress=progress), pool)
+    plots = None if pool is None else scatter(shown, extractor)
+    page = _render(
         title=title,
         subtitle=subtitle,
-        comparison=comparison,
-        metrics=metrics,
-        selector=_cell(comparison.selected_minus_random[metrics[0]], sign=True),
-        rows=_rows(comparison, metrics),
-        plot=arms_plot(comparison, metrics[0]),
-        recipe=recipe,
-        classes=classes,
-        samples=base64.b64encode(samples.read_bytes()).decode(),
-        seeds=seeds,
-        rare_below=rare_below,
-        warnings=warnings,
-        facts=facts,
+        advice=advice,
+        warnings=_warnings(shown, warnings, audit, evaluation),
+        facts=_facts(shown, audit, evaluation, facts or {}),
+        classes=class_counts(shown),
+        pool=pool is not None,
+        gallery=None if pool is None else gallery(shown, columns),
+        scatter=plots,
+        audit=None if audit is None else audit_section(audit),
+        evaluation=None if evaluation is None else evaluation_section(evaluation),
     )
-    write_bytes(path, page.encode())
+    path = Path(path)
+    write_bytes(path, page.encode(errors="backslashreplace"))
+    return path
 
 
-def _rows(comparison: EvaluationResult, metrics: Sequence[str]) -> list[dict[str, Any]]:
-    best = comparison.arms[comparison.best_without_synthetic][metrics[0]].values
-    rows = []
-    for name, arm in comparison.arms.items():
-        difference = paired_difference(arm[metrics[0]].values, best)
-        told = {"mean": "0", "range": ""} if name == comparison.best_without_synthetic else _cell(difference, sign=True)
-        rows.append({"name": name, "cells": [_cell(arm[metric]) for metric in metrics], "difference": told})
-    return rows
+def _render(**values: Any) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("gan_augment.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.jinja").render(min_images=MIN_IMAGES, **values)
 
 
-def _cell(value: Interval, *, sign: bool = False) -> dict[str, str]:
-    form = "{:+.1f}" if sign else "{:.1f}"
-    mean, low, high = (form.format(100 * number) for number in (value.mean, value.low, value.high))
-    return {"mean": mean, "range": "" if value.low != value.low else f"{low} to {high}"}
+def _warnings(shown: Shown, given: Sequence[str], audit: Any, evaluation: EvaluationResult | None) -> list[str]:
+    """Returns every warning once, the audit's first."""
+    told = [*(audit.warnings if audit is not None else ()), *given, *(evaluation.notes if evaluation else ())]
+    if shown.foreign:
+        told.append(
+            "the pool was built like another dataset than the training split shown here: parents are not told, and "
+            "its images may come from images that are not in this split"
+        )
+    counts, classes = shown.view.counts, shown.view.classes
+    small = [f"{classes[i]} ({counts[i]})" for i in counts.argsort(kind="stable").tolist() if counts[i] < MIN_IMAGES]
+    if small:
+        told.append(
+            f"fewer than {MIN_IMAGES} training images of {listed(small)}: synthetic images of so small classes "
+            "vary little, and help little or harm"
+        )
+    return list(dict.fromkeys(map(str, told)))
+
+
+def _facts(shown: Shown, audit: Any, evaluation: Any, given: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Returns what was done and with what, under a heading for each step."""
+    groups: dict[str, dict[str, Any]] = {"this run": dict(given)}
+    if shown.pool is not None:
+        about = shown.pool.about
+        chain = about.get("fingerprint")
+        groups["pool"] = {
+            "candidates": len(shown.pool),
+            "kept": int(shown.kept.sum()),
+            **{name: about[name] for name in ("seed", "reserve", "needed") if name in about},
+        }
+        groups["selector"] = dict(about.get("selector") or {})
+        groups["fingerprints"] = dict(chain) if isinstance(chain, Mapping) else {}
+    groups["audit"] = {} if audit is None else dict(audit.settings)
+    groups["evaluation"] = {} if evaluation is None else {"seeds": list(evaluation.seeds), **evaluation.settings}
+    about = {} if shown.pool is None else shown.pool.about
+    groups["versions"] = dict(about.get("versions") or versions())
+    return {name: flat(values) for name, values in groups.items() if values}

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from gan_augment.errors import ConfigError
 from gan_augment.pool import SyntheticPool
+from gan_augment.report.pictures import picture
 from gan_augment.source import RawView
 
 __all__ = ["sample_grid"]
@@ -59,7 +59,7 @@ def sample_grid(view: RawView, pool: SyntheticPool, path: Path, *, columns: int 
             for column, image in enumerate(images):
                 place = (left + column * _CELL, height - top - _CELL, _CELL * _FILL, _CELL * _FILL)
                 axes = figure.add_axes(tuple(np.divide(place, (width, height, width, height))))
-                axes.imshow(_picture(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+                axes.imshow(picture(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
                 axes.axis("off")
     figure.savefig(path, facecolor="white")
 
@@ -74,11 +74,3 @@ def _images(view: RawView, pool: SyntheticPool, label: int, columns: int) -> tup
     rejected = everything.rows[own & ~everything.kept][:columns]
     real = view.images(view.of_class(label)[:columns], spec=pool.image_spec)
     return real, pool.images(kept), pool.images(rejected)
-
-
-def _picture(image: Tensor) -> npt.NDArray[Any]:
-    """Returns `(H, W)` or `(H, W, 3)` from 0 to 1; of a volume the middle slice."""
-    if image.ndim == 4:
-        image = image[:, image.shape[1] // 2]
-    array: npt.NDArray[Any] = ((image.numpy() + 1) / 2).clip(0, 1)
-    return np.moveaxis(array, 0, -1) if len(array) == 3 else array.mean(axis=0)
