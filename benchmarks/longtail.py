@@ -22,7 +22,7 @@ import numpy as np
 import torch
 import typer
 
-from benchmarks import common
+from benchmarks import common, longtail_table
 from benchmarks.sets import load, long_tailed
 from gan_augment.augmentation import Augmentation
 from gan_augment.errors import SmallClassWarning
@@ -46,7 +46,6 @@ from gan_augment.selection import CentroidSelector
 from gan_augment.source import RawView
 from gan_augment.training import fit
 
-LOCKED_FROM = 100
 WORK = Path(__file__).parent.parent / "runs" / "longtail"
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -267,8 +266,6 @@ def run(
         flip=flip and images != "digits",
     )
     run_all(dict.fromkeys([(setting, seed) for seed in seed_range(seeds)], arms), jobs)
-    from benchmarks import longtail_table
-
     longtail_table.write()
 
 
@@ -284,8 +281,6 @@ def seed_range(text: str) -> list[int]:
 @app.command()
 def tables() -> None:
     """Write the tables of all results there are."""
-    from benchmarks import longtail_table
-
     longtail_table.write()
 
 
@@ -303,8 +298,6 @@ def small() -> None:
     )
     fashion = Setting(most=200, gan_steps=200, judge_steps=200, classifier_steps=200)
     run_all({(setting, seed): "small" for setting in (digits, fashion) for seed in (0, 1)}, os.cpu_count() or 1)
-    from benchmarks import longtail_table
-
     longtail_table.write()
 
 

@@ -1,6 +1,5 @@
-"""The command line: fit, build, demo."""
+"""The command line: fit, build, report, demo."""
 
-import json
 import shlex
 import sys
 import time
@@ -11,6 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from gan_augment.errors import ConfigError, GanAugmentError
+from gan_augment.options import Json, Quiet, Seed, example, show
+from gan_augment.report import verb
 
 __all__ = ["app", "main"]
 
@@ -23,19 +24,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, for scripts.")]
-Seed = Annotated[int, typer.Option(help="Of all randomness: the same seed gives the same result on one machine.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
-
-
-def _example(*commands: str) -> str:
-    """Returns the foot of a verb's help; the backspace keeps its lines from being filled."""
-    return "\b\n" + "\n".join(["Example:", *[f"  {command}" for command in commands]])
-
-
-def _print(result: dict[str, Any], told: str, as_json: bool) -> None:
-    typer.echo(json.dumps(result, indent=2, sort_keys=True) if as_json else told)
 
 
 def _version(asked: bool) -> None:
@@ -56,7 +44,7 @@ def root(
 
 
 @app.command(
-    epilog=_example(
+    epilog=example(
         "gan-augment fit data/train --out runs/gan",
         "gan-augment fit data/train --out runs/gan --image-size 64 --steps 5000",
     )
@@ -107,11 +95,11 @@ def fit(
         f"{out}: {gan.recipe.name}, {gan.num_classes} classes, {len(gan.fitted_on)} images, {result['seconds']} s\n"
         f"Next: {shlex.join(following)}"
     )
-    _print(result, told, as_json)
+    show(result, told, as_json)
 
 
 @app.command(
-    epilog=_example(
+    epilog=example(
         "gan-augment build runs/gan --like data/train --out runs/pool",
         "gan-augment build runs/gan --like data/train --out runs/pool --count melanoma=500 --reserve 4",
     )
@@ -189,13 +177,15 @@ def build(
         "fingerprint": pool.about["fingerprint"],
         "seconds": round(time.monotonic() - began, 1),
     }
+    following = ["gan-augment", "report", str(out), "--train", str(like), "--out", f"{out}-report.html"]
     lines = [f"{'class':<20}{'candidates':>12}{'kept':>8}  rejected"]
     for row in table:
         why = ", ".join(f"{number} {text}" for text, number in row["rejected"].items()) or "none"
         lines.append(f"{row['class']:<20}{row['candidates']:>12}{row['kept']:>8}  {why}")
     lines.append(f"Look at {picture}: real, kept and rejected images of each class.")
-    lines.append(f"Next, in Python: ga.GANAugmentedDataset(train_set, ga.SyntheticPool.open({str(out)!r}))")
-    _print(result, "\n".join(lines), as_json)
+    lines.append(f"Next: {shlex.join(following)}")
+    lines.append(f"Then, in Python: ga.GANAugmentedDataset(train_set, ga.SyntheticPool.open({str(out)!r}))")
+    show(result, "\n".join(lines), as_json)
 
 
 def _counts(given: list[str] | None) -> dict[str, int] | None:
@@ -210,8 +200,11 @@ def _counts(given: list[str] | None) -> dict[str, int] | None:
     return counts
 
 
+app.command(epilog=verb.EXAMPLE)(verb.report)
+
+
 @app.command(
-    epilog=_example(
+    epilog=example(
         "gan-augment demo",
         "gan-augment demo --out /tmp/demo --seeds 10",
     )
@@ -230,7 +223,7 @@ def demo(
     from gan_augment.report import comparison_table
 
     result = run_demo(out, seeds=range(seeds), progress=not quiet)
-    _print(result, f"{comparison_table(result)}\n\n{out}: result.json, samples.png, report.html", as_json)
+    show(result, f"{comparison_table(result)}\n\n{out}: result.json, samples.png, report.html", as_json)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

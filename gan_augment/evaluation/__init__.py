@@ -5,6 +5,7 @@ from gan_augment.evaluation.data import HeldOut, TrainingSet, held_out_set
 from gan_augment.evaluation.deepsmote import deep_smote
 from gan_augment.evaluation.evaluate import evaluate
 from gan_augment.evaluation.overlap import check_no_overlap
+from gan_augment.evaluation.recommend import Recommendation, recommend
 from gan_augment.evaluation.result import MAIN_METRIC, EvaluationResult, by_rank
 from gan_augment.evaluation.training import Protocol, Scored, score_arm
 
@@ -14,6 +15,7 @@ __all__ = [
     "EvaluationResult",
     "HeldOut",
     "Protocol",
+    "Recommendation",
     "Scored",
     "Synthetic",
     "TrainingSet",
@@ -23,5 +25,6 @@ __all__ = [
     "deep_smote",
     "evaluate",
     "held_out_set",
+    "recommend",
     "score_arm",
 ]

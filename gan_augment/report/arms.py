@@ -22,6 +22,7 @@ METRICS = {
 """Columns of the table of arms, and what they mean."""
 
 _STEPS_MATTER = 0.01
+_SURE = 0.05
 _KINDS = {
     "free": "no synthetic images",
     "selected": "images that the selector kept",
@@ -76,7 +77,7 @@ def _rows(evaluation: EvaluationResult, metrics: list[str]) -> list[dict[str, An
                 "gain": points(difference.mean),
                 "range": spread(difference, sign=True),
                 "p": p_value(corrected.get(arm)),
-                "verdict": difference.verdict,
+                "verdict": difference.verdict if corrected.get(arm, 1.0) < _SURE else 0,
             }
         )
     return rows

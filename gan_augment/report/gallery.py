@@ -17,7 +17,7 @@ __all__ = ["MOST_CLASSES", "Gallery", "class_counts", "gallery", "rarest_first"]
 MOST_CLASSES = 40
 MOST_COLUMNS = 12
 _MOST_IMAGES = 900
-_OPEN = 8
+_OPEN = 4
 _SMALL = 64
 _SIDES = ((200, 128), (500, 96), (_MOST_IMAGES, 64))
 """Up to so many images, so many pixels a side: what keeps the page at a few megabytes."""
@@ -85,6 +85,7 @@ class Gallery:
         of: How many training images there are.
         pixelated: Whether the images are so small that their pixels should be seen.
         parents: Whether a parent is shown of any.
+        scored: Whether a selector scored them.
     """
 
     classes: list[dict[str, Any]]
@@ -94,6 +95,7 @@ class Gallery:
     of: int
     pixelated: bool
     parents: bool
+    scored: bool
 
 
 def gallery(shown: Shown, columns: int) -> Gallery:
@@ -131,6 +133,7 @@ def gallery(shown: Shown, columns: int) -> Gallery:
         of=len(shown.view),
         pixelated=shown.spec is not None and max(shown.spec.grid) <= _SMALL,
         parents=bool(near.parent),
+        scored=shown.pool is not None and not np.isnan(shown.pool.scores).all(),
     )
 
 
@@ -161,7 +164,7 @@ def _synthetic(shown: Shown, rows: IntArray, near: Nearest, side: int) -> list[d
                 "source": data_uri(image, side),
                 "row": row,
                 "seed": DASH if seed is None else seed,
-                "score": number(float(shown.pool.scores[row])),
+                "score": number(float(shown.pool.scores[row]), "{:#.3g}"),
                 "reason": str(shown.pool.reasons[row]),
                 "nearest": None if closest is None else _beside(shown, closest, near.relative[row], side),
                 "parent": None

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gan_augment.artifacts import versions, write_bytes
+from gan_augment.artifacts import storing, versions, write_bytes
 from gan_augment.balance import MIN_IMAGES
 from gan_augment.errors import ConfigError, whole
 from gan_augment.evaluation import EvaluationResult
@@ -21,7 +21,7 @@ from gan_augment.types import Extractor
 if TYPE_CHECKING:
     from gan_augment.audit import Audit
 
-__all__ = ["write_report"]
+__all__ = ["page_path", "write_report"]
 
 
 def write_report(
@@ -46,7 +46,7 @@ def write_report(
     escaped.
 
     Args:
-        path: The file; one that exists is replaced.
+        path: The file; an earlier page is replaced.
         train: The training split, or a RawView of it.
         pool: The synthetic images; all candidates are shown, kept and rejected.
         audit: What `ga.audit` found; None for a page without.
@@ -65,10 +65,10 @@ def write_report(
 
     Raises:
         DataError: The pool's images or classes are not those of `train`.
-        ConfigError: A parameter has a value that cannot work.
+        ConfigError: A parameter has a value that cannot work, or `path` is something else than a page.
         StorageError: The disk refused.
     """
-    columns = whole("columns", columns)
+    path, columns = page_path(path), whole("columns", columns)
     if pool is not None and not isinstance(pool, SyntheticPool):
         raise ConfigError(f"expected pool= a SyntheticPool or None, found {type(pool).__name__}")
     shown = Shown.of(RawView.of(train, progress=progress), pool)
@@ -86,8 +86,27 @@ def write_report(
         audit=None if audit is None else audit_section(audit),
         evaluation=None if evaluation is None else evaluation_section(evaluation),
     )
-    path = Path(path)
-    write_bytes(path, page.encode(errors="backslashreplace"))
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, page.encode(errors="backslashreplace"))  # a file's name may hold bytes that are no UTF-8
+    return path
+
+
+def page_path(path: str | Path) -> Path:
+    """Returns where a page is to be written, after a look that nothing of the user's is there.
+
+    Raises:
+        ConfigError: There is a folder or a file that is no page, or no file can have the name.
+    """
+    path, begin = Path(path), b"<!doctype html>"
+    try:
+        taken = path.exists() and (not path.is_file() or path.open("rb").read(len(begin)) != begin)
+    except (OSError, ValueError):
+        taken = True
+    if taken or path.name in ("", ".."):
+        raise ConfigError(
+            f"expected a new file such as report.html, or an earlier page, found {str(path)!r}; give another file"
+        )
     return path
 
 
@@ -131,7 +150,7 @@ def _facts(shown: Shown, audit: Any, evaluation: Any, given: Mapping[str, Any]) 
         groups["pool"] = {
             "candidates": len(shown.pool),
             "kept": int(shown.kept.sum()),
-            **{name: about[name] for name in ("seed", "reserve", "needed") if name in about},
+            **{name: about[name] for name in ("seed", "reserve") if name in about},
         }
         groups["selector"] = dict(about.get("selector") or {})
         groups["fingerprints"] = dict(chain) if isinstance(chain, Mapping) else {}

@@ -88,7 +88,7 @@ def gain_plot(gains: Sequence[dict[str, Any]]) -> str:
     parts = []
     for tick in marks:
         parts.append(mark("line", "zero" if tick == 0 else "grid", x1=left, x2=right, y1=y(tick), y2=y(tick)))
-        parts.append(write(left - 8, y(tick) + 4, points(tick).removesuffix(".0"), "end"))
+        parts.append(write(left - 8, y(tick) + 4, f"{100 * tick:+.3g}" if tick else "0", "end"))
     for images in _sizes(10**first, 10**last):
         parts.append(write(x(images), bottom + 20, f"{images:g}"))
     beside = _beside([x(row["images"]) for row in shown])
