@@ -18,8 +18,8 @@ Files = dict[int, dict[str, dict[str, Any]]]
 
 _ABOUT = (
     "A replicate draws anew which classes are rare, which images are kept, the GAN, the judge, the pool and the",
-    "classifier. All arms take the same number of steps. Mean and 95% interval over replicates, in percent; differences",
-    "are paired, in points, to the best arm without synthetic images, which is picked on these very numbers.",
+    "classifier. All arms take the same number of steps. Mean and 95% interval over replicates, in percent;",
+    "differences are paired, in points, to the best arm without synthetic images, which is picked on these very numbers.",
     "",
     "`ce` is cross-entropy, `bs` balanced softmax; natural, square-root or balanced sampling; `augmented` by flip,",
     "shift, turn and scale, with CutMix or CMO on top where it says so. `selected` and `random` stand on",
@@ -99,6 +99,10 @@ def remarks(result: EvaluationResult) -> list[str]:
         if selected in result.scores and random in result.scores:
             worth = result.difference(selected, random)
             lines.append(f"Selection ({selected} minus {random}): {told(worth, sign=True)} points.")
+    for arm, kind in result.kinds.items():
+        if kind == "check":
+            full = arm.removesuffix("_half_steps")
+            lines.append(f"{full} with half of the steps: {told(result.difference(arm, full), sign=True)} points.")
     ceiling = result.ceiling
     if ceiling is not None:
         lines.append(f"Ceiling (slots filled with unused reals): {told(ceiling, sign=True)} points.")

@@ -1,4 +1,4 @@
-"""The command line: fit, build, report, demo."""
+"""The command line: fit, build, evaluate, recommend, report, demo."""
 
 import shlex
 import sys
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gan_augment.errors import ConfigError, GanAugmentError
+from gan_augment.evaluation import verbs
 from gan_augment.options import Json, Quiet, Seed, example, show
 from gan_augment.report import verb
 
@@ -177,14 +178,12 @@ def build(
         "fingerprint": pool.about["fingerprint"],
         "seconds": round(time.monotonic() - began, 1),
     }
-    following = ["gan-augment", "report", str(out), "--train", str(like), "--out", f"{out}-report.html"]
     lines = [f"{'class':<20}{'candidates':>12}{'kept':>8}  rejected"]
     for row in table:
         why = ", ".join(f"{number} {text}" for text, number in row["rejected"].items()) or "none"
         lines.append(f"{row['class']:<20}{row['candidates']:>12}{row['kept']:>8}  {why}")
     lines.append(f"Look at {picture}: real, kept and rejected images of each class.")
-    lines.append(f"Next: {shlex.join(following)}")
-    lines.append(f"Then, in Python: ga.GANAugmentedDataset(train_set, ga.SyntheticPool.open({str(out)!r}))")
+    lines.append(f"Next, in Python: ga.GANAugmentedDataset(train_set, ga.SyntheticPool.open({str(out)!r}))")
     show(result, "\n".join(lines), as_json)
 
 
@@ -200,6 +199,8 @@ def _counts(given: list[str] | None) -> dict[str, int] | None:
     return counts
 
 
+app.command(epilog=verbs.EVALUATE_EXAMPLE)(verbs.evaluate)
+app.command(epilog=verbs.RECOMMEND_EXAMPLE)(verbs.recommend)
 app.command(epilog=verb.EXAMPLE)(verb.report)
 
 

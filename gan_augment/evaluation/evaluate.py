@@ -1,8 +1,10 @@
 """ga.evaluate: the same classifier under every arm, and what the arms are worth."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -11,6 +13,7 @@ from gan_augment.augmentation import Augmentation
 from gan_augment.errors import ConfigError, DataError, whole
 from gan_augment.evaluation.arms import Arm, arm_set, check_arms
 from gan_augment.evaluation.data import HeldOut, TrainingSet, as_tensors, held_out_set
+from gan_augment.evaluation.kept import Kept
 from gan_augment.evaluation.overlap import check_no_overlap
 from gan_augment.evaluation.result import EvaluationResult
 from gan_augment.evaluation.training import Protocol, Scored, score_arm
@@ -43,6 +46,7 @@ def evaluate(
     device: str = "auto",
     progress: bool = True,
     on_result: Callable[[str, int, Scored], None] | None = None,
+    keep: str | Path | None = None,
 ) -> EvaluationResult:
     """Trains the same classifier under every arm and compares them on the test set.
 
@@ -74,6 +78,8 @@ def evaluate(
         device: "auto" (CUDA where there is one), "cpu" or "cuda".
         progress: Whether to show bars and to print each score as it comes.
         on_result: Told of each training: arm, seed, scores.
+        keep: Folder where each training's scores are kept as it finishes; the same call goes on where it was stopped.
+            None to keep none. Arms with own code (loss, classifier, data) are trained anew.
 
     Raises:
         DataError: A test image, or a patient in the test set, was seen by the training set, the pool's synthesizer or
@@ -116,7 +122,8 @@ def evaluate(
         device=str(pick_device(device)),
     )
     tested = held_out_set(held_out, training.view, spec)
-    runs = _run(arms, training, tested, protocol, seeds, progress, on_result)
+    kept = Kept(None if keep is None else Path(keep), training, protocol, tested)
+    runs = _run(arms, training, tested, protocol, seeds, progress, on_result, kept)
     about = {
         "kinds": {arm.name: arm.kind for arm in arms},
         "labels": tested.labels,
@@ -154,6 +161,7 @@ def _run(
     seeds: Sequence[int],
     progress: bool,
     on_result: Callable[[str, int, Scored], None] | None,
+    kept: Kept,
 ) -> dict[str, list[Scored]]:
     from tqdm import tqdm
 
@@ -162,7 +170,8 @@ def _run(
         for seed in seeds:
             for arm in arms:
                 bar.set_postfix_str(f"{arm.name}, seed {seed}")
-                runs[arm.name].append(score_arm(arm, training, protocol, tested, seed=seed))
+                train = functools.partial(score_arm, arm, training, protocol, tested, seed=seed)
+                runs[arm.name].append(kept.get(arm, seed, train))
                 if on_result is not None:
                     on_result(arm.name, seed, runs[arm.name][-1])
                 bar.update()
