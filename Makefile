@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint bench docs clean
+.PHONY: help setup demo test test-all lint bench bench-all docs clean
 
 help:
 	@echo "make setup     build .venv and install (a few minutes: torch is large)"
@@ -12,7 +12,8 @@ help:
 	@echo "make test      lint, types and tests"
 	@echo "make test-all  the same with the slow tests"
 	@echo "make lint      ruff and mypy"
-	@echo "make bench     measure; writes benchmarks/results"
+	@echo "make bench     the long-tail benchmark, small, under 20 minutes on 2 cores; writes runs/bench"
+	@echo "make bench-all measure what has no result yet; writes benchmarks/results; days on 2 cores"
 	@echo "make docs      the API as HTML; writes build/docs"
 
 setup: $(VENV)/.done
@@ -40,9 +41,15 @@ test-all: lint
 	$(BIN)/python -m pytest
 
 bench: setup
+	$(BIN)/python -m benchmarks.longtail small
+
+bench-all: setup
 	$(BIN)/python -m benchmarks.digits
 	$(BIN)/python -m benchmarks.recipes
 	$(BIN)/python -m benchmarks.distances
+	$(BIN)/python -m benchmarks.longtail run --seeds 100-109
+	$(BIN)/python -m benchmarks.longtail run --seeds 100-109 --ratio 50
+	$(BIN)/python -m benchmarks.longtail run --seeds 100-109 --order confusable
 
 docs: setup
 	$(BIN)/python -m pdoc --docformat google --output-directory build/docs gan_augment

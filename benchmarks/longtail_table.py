@@ -18,8 +18,8 @@ Files = dict[int, dict[str, dict[str, Any]]]
 
 _ABOUT = (
     "A replicate draws anew which classes are rare, which images are kept, the GAN, the judge, the pool and the",
-    "classifier. All arms take the same number of steps. Mean and 95% interval over replicates, in percent;",
-    "differences are paired, in points, to the best arm without synthetic images, which is picked on these very numbers.",
+    "classifier. All arms take the same number of steps. Mean and 95% interval over replicates, in percent.",
+    "Differences are paired, in points, to the best arm without synthetic images, picked on these very numbers.",
     "",
     "`ce` is cross-entropy, `bs` balanced softmax; natural, square-root or balanced sampling; `augmented` by flip,",
     "shift, turn and scale, with CutMix or CMO on top where it says so. `selected` and `random` stand on",

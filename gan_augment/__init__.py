@@ -3,6 +3,7 @@
 >>> import gan_augment as ga
 """
 
+from gan_augment.audit import Audit, audit
 from gan_augment.augmentation import Augmentation
 from gan_augment.dataset import GANAugmentedDataset, PhaseOut
 from gan_augment.errors import (
@@ -16,11 +17,21 @@ from gan_augment.errors import (
     SynthesizerError,
     TrainingError,
 )
-from gan_augment.evaluation import check_no_overlap
+from gan_augment.evaluation import (
+    Arm,
+    EvaluationResult,
+    Recommendation,
+    Synthetic,
+    arm_set,
+    check_no_overlap,
+    evaluate,
+    recommend,
+)
 from gan_augment.features import TrainedExtractor
 from gan_augment.folders import open_folder
 from gan_augment.images import ImageSpec
 from gan_augment.pool import SyntheticPool
+from gan_augment.report import write_report
 from gan_augment.selection import CentroidSelector
 from gan_augment.source import RawView
 from gan_augment.synthesizers import load, wrap
@@ -28,7 +39,9 @@ from gan_augment.training import fit
 from gan_augment.types import Candidates, Decision, Extractor, Features, Origin, Samples, Selector, Synthesizer
 
 __all__ = [
+    "Arm",
     "ArtifactError",
+    "Audit",
     "Augmentation",
     "Candidates",
     "CentroidSelector",
@@ -36,6 +49,7 @@ __all__ = [
     "DataError",
     "DataMismatchWarning",
     "Decision",
+    "EvaluationResult",
     "Extractor",
     "Features",
     "GANAugmentedDataset",
@@ -44,18 +58,25 @@ __all__ = [
     "Origin",
     "PhaseOut",
     "RawView",
+    "Recommendation",
     "Samples",
     "Selector",
     "SmallClassWarning",
     "StorageError",
     "Synthesizer",
     "SynthesizerError",
+    "Synthetic",
     "SyntheticPool",
     "TrainedExtractor",
     "TrainingError",
+    "arm_set",
+    "audit",
     "check_no_overlap",
+    "evaluate",
     "fit",
     "load",
     "open_folder",
+    "recommend",
     "wrap",
+    "write_report",
 ]

@@ -16,7 +16,7 @@ from gan_augment.balance import item_weights
 from gan_augment.errors import TrainingError
 from gan_augment.seeds import derive
 
-__all__ = ["endless", "predict_probs", "train_classifier", "weighted_batches"]
+__all__ = ["channels_last", "endless", "predict_probs", "train_classifier", "weighted_batches"]
 
 
 def endless(epochs: Callable[[int], Iterable[Any]]) -> Iterator[Any]:
@@ -79,8 +79,7 @@ def train_classifier(
     Raises:
         TrainingError: The loss became NaN or infinite.
     """
-    network.to(device).train()
-    network.to(memory_format=torch.channels_last)  # 2-D convolutions: a third faster on CPUs
+    channels_last(network.to(device)).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     with torch.random.fork_rng():
@@ -101,6 +100,16 @@ def train_classifier(
             optimizer.step()
             schedule.step()
     return network.eval()
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """Returns the network with its weights laid out channels last, where it has no volumes: a third faster on CPUs.
+
+    Numbers differ from the other layout's in the last bit, so a network keeps it when it is read back.
+    """
+    if any(parameter.ndim == 5 for parameter in network.parameters()):
+        return network
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _laid_out(images: Tensor) -> Tensor:

@@ -7,10 +7,10 @@ import sys
 import gan_augment as ga
 
 PUBLIC = """
-ArtifactError Augmentation Candidates CentroidSelector ConfigError DataError DataMismatchWarning Decision
-Extractor Features GANAugmentedDataset GanAugmentError ImageSpec Origin PhaseOut RawView Samples Selector
-SmallClassWarning StorageError Synthesizer SynthesizerError SyntheticPool TrainedExtractor TrainingError
-check_no_overlap fit load open_folder wrap
+Arm ArtifactError Audit Augmentation Candidates CentroidSelector ConfigError DataError DataMismatchWarning Decision
+EvaluationResult Extractor Features GANAugmentedDataset GanAugmentError ImageSpec Origin PhaseOut RawView Recommendation Samples Selector
+SmallClassWarning StorageError Synthesizer SynthesizerError Synthetic SyntheticPool TrainedExtractor TrainingError
+arm_set audit check_no_overlap evaluate fit load open_folder recommend wrap write_report
 """
 
 

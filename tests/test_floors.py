@@ -84,8 +84,9 @@ def breaches(room: str, path: Path) -> list[str]:
     return found
 
 
-BESIDE = {("features", "supervised"), ("supervised", "metrics")}
-"""Pairs of rooms on one floor of which the first uses the second: the judge trains by the one classifier loop."""
+BESIDE = {("features", "supervised"), ("supervised", "metrics"), ("evaluation", "dataset")}
+"""Pairs of rooms on one floor of which the first uses the second: the judge trains by the one classifier loop, and
+what is evaluated is the dataset that users train on."""
 
 
 @pytest.mark.parametrize(("room", "path"), [pytest.param(r, p, id=str(p.relative_to(PACKAGE))) for r, p in modules()])

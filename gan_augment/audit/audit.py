@@ -14,6 +14,8 @@ from gan_augment.types import Extractor
 
 __all__ = ["audit"]
 
+_MANY = 0.1
+
 
 def audit(
     pool: SyntheticPool,
@@ -102,6 +104,11 @@ def _asides(parent_copies: float | None, table: list[dict[str, Any]]) -> list[st
     told = []
     if parent_copies is not None and parent_copies > 0.5:
         told.append(f"{parent_copies:.0%} of the images made from a real one differ little from it: they add little")
+    if table[0]["copies_real"] > _MANY:
+        told.append(
+            f"{table[0]['copies_real']:.0%} of the real images are near-copies of others: the copy check is blunt; "
+            "where train repeats images, leave the repeats out, and where patients have several, give groups"
+        )
     value = table[0]["c_t"]
     if value is not None and value < -3:
         told.append(

@@ -61,7 +61,7 @@ def findings(material: Material, close: Closeness, table: list[dict[str, Any]]) 
 _TOLD = {
     "collapse": "{share:.0%} of the synthetic images{where} repeat another one of their class ({real:.1%} of the real)",
     "copies": "{share:.1%} of the synthetic images{where} are near-copies of training images ({real:.1%} of real ones)",
-    "unlike real": "{share:.0%} of the synthetic images{where} lie farther from all real ones than real ones do "
+    "unlike real": "{share:.0%} of the synthetic images{where} lie outside of where real ones of any class lie "
     "({real:.1%} of the real)",
 }
 

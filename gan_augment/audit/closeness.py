@@ -7,18 +7,22 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gan_augment.audit.material import Material, Side, Space
+from gan_augment.audit.material import Material, Side
 from gan_augment.metrics.copies import ShiftIndex, authentic
-from gan_augment.neighbours import nearest, nearest_other
+from gan_augment.metrics.outliers import mahalanobis, residuals
 from gan_augment.types import FloatArray, IntArray
 
-__all__ = ["COPY_RATIO", "FAR_QUANTILE", "Closeness", "Near", "closeness"]
+__all__ = ["COPY_RATIO", "Closeness", "Near", "closeness"]
 
 COPY_RATIO = 0.3
 """A distance below this part of that between neighbours makes a near-copy."""
 
 DUPLICATE_RATIO = 0.25
-FAR_QUANTILE = 0.99
+"""The same for a duplicate inside a class of the pool, where there may be more images than reals."""
+
+FAR_QUANTILE, FAR_SLACK = 0.99, 1.2
+"""Beyond so many times what 99% of the reals keep below, an image is far from the real ones."""
+
 _FEW = 10
 _FLOOR = 0.1
 
@@ -58,7 +62,7 @@ class Closeness:
         holdout: The held-out images against the training split; None where there are none.
         duplicates: `(n,)` whether a near-duplicate of each synthetic image is in its class of the pool.
         duplicates_real: `(N,)` the same of training images in theirs.
-        far: `(n,)` whether each synthetic image is farther from all reals than 99% of reals are from others.
+        far: `(n,)` whether each synthetic image lies outside of where real images of any class lie.
         far_real: `(N,)` the same of training images.
         parent_copies: Share of images with a parent that are near-copies of it; None where there are none.
     """
@@ -84,10 +88,10 @@ def closeness(material: Material, seed: int) -> Closeness:
     own, rows = index.search(material.train.pixels, 2, left_out=np.arange(len(material.train)))
     neighbours = own, rows
     pool = _near(index, material.pool, neighbours, material.parents)
-    train = Near(own[:, 0], _ratio(own[:, 0], rows[:, 0], neighbours, np.arange(len(own))), material.train.labels)
+    train = _train_near(index, material, neighbours)
     holdout = None if material.holdout is None else _near(index, material.holdout, neighbours, None)
     scale = _scales(material.train, own[:, 0], seed)
-    far, far_real = _far(pool, train, material.spaces, len(material.train))
+    far, far_real = _far(material, seed)
     return Closeness(
         pool,
         train,
@@ -104,6 +108,16 @@ def _near(index: ShiftIndex, side: Side, neighbours: tuple[FloatArray, IntArray]
     found, which = index.search(side.pixels, left_out=left_out)
     distance, rows, nobody = found[:, 0], which[:, 0], np.full(len(side), -2)
     return Near(distance, _ratio(distance, rows, neighbours, nobody), side.labels)
+
+
+def _train_near(index: ShiftIndex, material: Material, neighbours: tuple[FloatArray, IntArray]) -> Near:
+    """Each training image against the others; of other groups, as new images come from other patients."""
+    everyone = np.arange(len(material.train))
+    own, rows = neighbours
+    if material.view.groups is not None:
+        groups = np.unique(np.array([str(group) for group in material.view.groups]), return_inverse=True)[1]
+        own, rows = index.search(material.train.pixels, left_out=everyone, groups=(groups, groups))
+    return Near(own[:, 0], _ratio(own[:, 0], rows[:, 0], neighbours, everyone), material.train.labels)
 
 
 def _ratio(
@@ -148,25 +162,29 @@ def _duplicates(side: Side, scales: dict[int, float], seed: int) -> npt.NDArray[
     return found
 
 
-def _far(
-    pool: Near, train: Near, spaces: list[Space], count: int
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """An image is far if it is in pixels, or on the mean of the judges in features."""
-    limit = float(np.quantile(train.distance, FAR_QUANTILE))
-    far, far_real = pool.distance > limit, train.distance > limit
+def _far(material: Material, seed: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """An image is far if pixels or features are so far from what all classes share as hardly any real image's."""
+    reals, pool = (side.pixels.flatten(1).numpy() for side in (material.train, material.pool))
+    far, far_real = np.zeros(len(pool), bool), np.zeros(len(reals), bool)
+    if len(reals) >= _FEW:
+        own, drawn = residuals(reals, pool, seed)
+        limit = _limit(own)
+        far, far_real = drawn > limit, own > limit
     over = []
-    for space in spaces:
-        features, rows = space.reals.features, space.reals.rows
-        if space.seen or len(features) < _FEW:
+    for space in material.spaces:
+        if space.seen or len(space.reals.features) < 2 * _FEW:
             continue
-        own = nearest_other(features, features, np.arange(len(features)))
-        limit = max(float(np.quantile(own, FAR_QUANTILE)), 1e-12)
-        over.append(nearest(space.pool.features, features)[0][:, 0] / limit)
-        if len(rows) and rows.max() < count:
-            far_real[rows] |= own > limit
+        own, drawn = mahalanobis(space.reals.features, space.pool.features, seed)
+        over.append(drawn / _limit(own))
+        if space.of_train:
+            far_real[space.reals.rows] |= own > _limit(own)
     if over:
         far = far | (np.mean(over, axis=0) > 1)
     return far, far_real
+
+
+def _limit(scores: npt.NDArray[np.float64]) -> float:
+    return max(FAR_SLACK * float(np.quantile(scores, FAR_QUANTILE)), 1e-12)
 
 
 def _parent_copies(material: Material, own: FloatArray) -> float | None:

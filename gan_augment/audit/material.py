@@ -63,11 +63,19 @@ class Features:
 
 @dataclass(frozen=True)
 class Space:
-    """What one judge sees: the pool, and real images, which it was not trained on unless `seen`."""
+    """What one judge sees.
+
+    Attributes:
+        pool: The synthetic images.
+        reals: Real images.
+        seen: Whether the judge was trained on those.
+        of_train: Whether they are of the training split, not held out.
+    """
 
     pool: Features
     reals: Features
     seen: bool = False
+    of_train: bool = True
 
 
 @dataclass

@@ -46,7 +46,7 @@ class Audit:
         told = (
             _pair(total, "copies", "near-copies of training images", "{:.1%}"),
             _pair(total, "duplicates", "repeated in their class", "{:.1%}"),
-            _pair(total, "far", "far from all reals", "{:.1%}"),
+            _pair(total, "far", "outside of where reals lie", "{:.1%}"),
             _pair(total, "agreement", "labels that judges agree with", "{:.0%}"),
             _pair(total, "coverage", "coverage", "{:.2f}"),
             _pair(total, "kid", "KID", "{:.4f}"),

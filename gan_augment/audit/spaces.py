@@ -118,7 +118,7 @@ def given_space(material: Material, extractor: Any) -> list[Space]:
     )
     if pool.predicted is None:
         material.warnings.append("the extractor names no classes of this dataset: labels were not checked")
-    return [Space(pool, reals, seen)]
+    return [Space(pool, reals, seen, of_train=material.holdout is None)]
 
 
 def agreement(spaces: list[Space], of: str, label: int | None) -> tuple[float, int] | None:

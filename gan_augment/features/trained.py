@@ -30,7 +30,7 @@ from gan_augment.machine import pick_device
 from gan_augment.networks import Classifier, NetworkSpec
 from gan_augment.seeds import derive, uniforms
 from gan_augment.source import RawView
-from gan_augment.supervised import train_classifier, weighted_batches
+from gan_augment.supervised import channels_last, train_classifier, weighted_batches
 from gan_augment.types import Features
 
 __all__ = ["TrainedExtractor"]
@@ -80,9 +80,8 @@ class TrainedExtractor:
             raise ConfigError(f"expected passes from 1 to {_MOST_PASSES}, found {passes}")
         if not 0 <= network.dropout < 1:
             raise ConfigError(f"expected dropout from 0 to below 1, found {network.dropout}")
-        if spec.ndim == 2:  # as `train_classifier` leaves it, so that a loaded judge sees the very same
-            network = network.to(memory_format=torch.channels_last)
         self.network = network.eval().requires_grad_(False)
+        channels_last(network)  # as `train_classifier` leaves it, so that a loaded judge sees the very same
         self.spec = spec
         self.classes = list(classes)
         self.image_spec = image_spec

@@ -17,9 +17,10 @@ __all__ = ["ShiftIndex", "authentic", "c_t", "shrunk"]
 
 _MOST_PIXELS = {2: 32, 3: 16}
 _DIMENSIONS = 64
-_CANDIDATES = 16
+_CANDIDATES = 32
+_MOST_NEAR = 100
 _FIT_ROWS = 4000
-_BLOCK = 256
+_BLOCK = 128
 
 
 def shrunk(images: Tensor) -> Tensor:
@@ -55,7 +56,8 @@ class ShiftIndex:
         self._base = self._crop(images, middle)
         rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), _FIT_ROWS)).astype(np.int64))
         dimensions = min(_DIMENSIONS, len(rows), self._base.shape[1])
-        self._pca = PCA(dimensions, svd_solver="randomized", random_state=seed % 2**32).fit(self._base[rows])
+        with np.errstate(invalid="ignore"):  # where all images are one, the share of its variance is 0 / 0
+            self._pca = PCA(dimensions, svd_solver="randomized", random_state=seed % 2**32).fit(self._base[rows])
         self._projected = self._project(self._base)
 
     def __len__(self) -> int:
@@ -70,33 +72,44 @@ class ShiftIndex:
         projected: FloatArray = self._pca.transform(flat).astype(np.float32)
         return projected
 
-    def search(self, queries: Tensor, k: int = 1, *, left_out: IntArray | None = None) -> tuple[FloatArray, IntArray]:
+    def search(
+        self,
+        queries: Tensor,
+        k: int = 1,
+        *,
+        left_out: IntArray | None = None,
+        groups: tuple[IntArray, IntArray] | None = None,
+    ) -> tuple[FloatArray, IntArray]:
         """Returns distances and rows, both `(n, k)`, of the k nearest images; inf and -1 where there is none.
 
         Args:
             queries: `(n, C, *spatial)` of the images' size.
             k: At most 4.
             left_out: `(n,)` row that does not count for each query (itself, its parent); -1 for none.
+            groups: Groups of the queries `(n,)` and of the images `(N,)`; images of the query's group do not count.
         """
         shifts = list(itertools.product(range(2 * self.margin + 1), repeat=queries.ndim - 2))
+        masks = [] if left_out is None else [(left_out, np.arange(len(self)))]
+        masks += [] if groups is None else [groups]
+        near = k + 2 if groups is None else k + 2 + int(np.unique(groups[1], return_counts=True)[1].max())
+        near = min(len(self), near, _MOST_NEAR)
         distances, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         for start in range(0, len(queries), _BLOCK):
             part = slice(start, start + _BLOCK)
-            skip = None if left_out is None else left_out[part]
-            distances[part], rows[part] = self._search_block(queries[part], k, shifts, skip)
+            masked = [(of_queries[part, None], of_images) for of_queries, of_images in masks]
+            distances[part], rows[part] = self._search_block(queries[part], k, shifts, near, masked)
         return distances, rows
 
     def _search_block(
-        self, queries: Tensor, k: int, shifts: list[tuple[int, ...]], skip: IntArray | None
+        self, queries: Tensor, k: int, shifts: list[tuple[int, ...]], near: int, masks: list[tuple[IntArray, IntArray]]
     ) -> tuple[FloatArray, IntArray]:
         crops = np.stack([self._crop(queries, shift) for shift in shifts])
-        near = min(len(self), k + 2)
         count = len(queries)
         rough, rows = nearest(self._project(crops.reshape(-1, crops.shape[-1])), self._projected, k=near)
         rough = rough.reshape(len(shifts), count, near).swapaxes(0, 1).reshape(count, -1)
         rows = rows.reshape(len(shifts), count, near).swapaxes(0, 1).reshape(count, -1)
-        if skip is not None:
-            rough = np.where(rows == skip[:, None], np.float32(np.inf), rough)
+        for of_queries, of_images in masks:
+            rough = np.where(of_images[rows] == of_queries, np.float32(np.inf), rough)
         best = np.argsort(rough, axis=1, kind="stable")[:, :_CANDIDATES]
         rough, rows = np.take_along_axis(rough, best, 1), np.take_along_axis(rows, best, 1)
         shifted = crops[best // near, np.arange(count)[:, None]]

@@ -99,34 +99,32 @@ class Gallery:
 
 
 def gallery(shown: Shown, columns: int) -> Gallery:
-    """Returns the first images of each class and kind, in the order of the data and of the pool; none is picked."""
+    """Returns the first images of each class and kind, in the order of the data and of the pool; none is picked.
+
+    Args:
+        shown: The training split and a pool.
+        columns: Images of each kind, at most; fewer where there are many classes.
+    """
     order = rarest_first(shown)
     order, left = order[:MOST_CLASSES], order[MOST_CLASSES:]
-    columns = min(columns, MOST_COLUMNS, max(3, _MOST_IMAGES // (7 * len(order))))
-    picked = {label: _first(shown, label, columns) for label in order}
-    drawn = np.concatenate([np.concatenate(rows[1:]) for rows in picked.values()])
-    near = Nearest.of(shown, np.sort(drawn))
-    images = sum(map(len, (rows[0] for rows in picked.values()))) + 3 * len(drawn)
+    kinds = {name: own for name, own in (("kept", shown.kept), ("rejected", ~shown.kept)) if own.any()}
+    beside = 1 + int((shown.parents >= 0).any())
+    columns = min(columns, MOST_COLUMNS, max(3, _MOST_IMAGES // (len(order) * (1 + len(kinds) * (1 + beside)))))
+    reals = {label: shown.view.of_class(label)[:columns] for label in order}
+    drawn = {
+        label: {name: np.flatnonzero(own & (shown.labels == label))[:columns] for name, own in kinds.items()}
+        for label in order
+    }
+    rows = np.sort(np.concatenate([row for groups in drawn.values() for row in groups.values()]))
+    near = Nearest.of(shown, rows)
+    images = sum(map(len, reals.values())) + len(rows) * (1 + beside)
     side = next((pixels for most, pixels in _SIDES if images <= most), _SIDES[-1][1])
-    counts = shown.view.counts
-    classes = []
-    for place, label in enumerate(order):
-        real, kept, rejected = picked[label]
-        figures = [_synthetic(shown, rows, near, side) for rows in (kept, rejected)]
-        own = shown.labels == label
-        classes.append(
-            {
-                "name": shown.view.classes[label],
-                "real": int(counts[label]),
-                "kept": int((own & shown.kept).sum()),
-                "rejected": int((own & ~shown.kept).sum()),
-                "reals": _real(shown, real, side),
-                "groups": [("kept", figures[0]), ("rejected", figures[1])],
-                "open": place < _OPEN and bool(len(kept) + len(rejected)),
-            }
-        )
     return Gallery(
-        classes=classes,
+        classes=[
+            _class(shown, label, reals[label], drawn[label], near, side)
+            | {"open": place < _OPEN and any(map(len, drawn[label].values()))}
+            for place, label in enumerate(order)
+        ],
         columns=columns,
         left_out=listed(shown.view.classes[label] for label in left),
         searched=near.searched,
@@ -137,10 +135,18 @@ def gallery(shown: Shown, columns: int) -> Gallery:
     )
 
 
-def _first(shown: Shown, label: int, columns: int) -> tuple[IntArray, IntArray, IntArray]:
+def _class(
+    shown: Shown, label: int, reals: IntArray, drawn: dict[str, IntArray], near: Nearest, side: int
+) -> dict[str, Any]:
     own = shown.labels == label
-    kept, rejected = np.flatnonzero(own & shown.kept), np.flatnonzero(own & ~shown.kept)
-    return shown.view.of_class(label)[:columns], kept[:columns], rejected[:columns]
+    return {
+        "name": shown.view.classes[label],
+        "real": int(shown.view.counts[label]),
+        "kept": int((own & shown.kept).sum()),
+        "rejected": int((own & ~shown.kept).sum()),
+        "reals": _real(shown, reals, side),
+        "groups": [(kind, _synthetic(shown, rows, near, side)) for kind, rows in drawn.items()],
+    }
 
 
 def _real(shown: Shown, rows: IntArray, side: int) -> list[dict[str, Any]]:

@@ -75,9 +75,9 @@ MEASURES = (
     ),
     Measure(
         "far",
-        "far from reals",
+        "outside of reals",
         "{:.1%}",
-        "share that lies farther from all real images than real ones do; good: as low as for reals",
+        "share that lies outside of where real images of any class lie; good: as low as for reals",
     ),
     Measure(
         "precision",
@@ -143,7 +143,9 @@ _PROBLEMS = {
 def audit_section(audit: Any) -> dict[str, Any]:
     """Returns the verdict, problems, columns and rows of an `Audit`."""
     table = list(audit.table)
-    measures = [measure for measure in MEASURES if any(row.get(measure.key) is not None for row in table)]
+    measures = [
+        measure for measure in MEASURES if any(_told(row.get(measure.key), measure.form) != DASH for row in table)
+    ]
     return {
         "verdict": audit.verdict,
         "told": _VERDICTS.get(audit.verdict, audit.verdict),
@@ -162,7 +164,7 @@ def _row(row: dict[str, Any], measures: list[Measure]) -> dict[str, Any]:
     for measure in measures:
         twin = f"{measure.key}_real" if measure.key != "n" else ""
         real = _told(row[twin], measure.form) if twin in row else ""
-        cells.append({"value": _told(row.get(measure.key), measure.form), "real": real})
+        cells.append({"value": _told(row.get(measure.key), measure.form), "real": real, "words": measure.form == "{}"})
     return {"name": row["class"], "cells": cells}
 
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["page_path", "write_report"]
 
+_TURNING = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_UNSEEN = {code: f"\\u{code:04x}" for code in (*range(9), *range(11, 32), 127, *_TURNING)}
+"""Characters that cannot be seen, some of which turn the text after them around, as names may hold them."""
+
 
 def write_report(
     path: str | Path,
@@ -88,7 +92,7 @@ def write_report(
     )
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, page.encode(errors="backslashreplace"))  # a file's name may hold bytes that are no UTF-8
+    write_bytes(path, page.translate(_UNSEEN).encode(errors="backslashreplace"))  # names may hold bytes of no UTF-8
     return path
 
 
@@ -98,16 +102,23 @@ def page_path(path: str | Path) -> Path:
     Raises:
         ConfigError: There is a folder or a file that is no page, or no file can have the name.
     """
-    path, begin = Path(path), b"<!doctype html>"
+    path = Path(path)
     try:
-        taken = path.exists() and (not path.is_file() or path.open("rb").read(len(begin)) != begin)
-    except (OSError, ValueError):
-        taken = True
-    if taken or path.name in ("", ".."):
+        usable = path.name not in ("", "..") and "\0" not in str(path)
+        usable = usable and (not path.exists() or (path.is_file() and _is_page(path)))
+    except OSError:
+        usable = False
+    if not usable:
         raise ConfigError(
             f"expected a new file such as report.html, or an earlier page, found {str(path)!r}; give another file"
         )
     return path
+
+
+def _is_page(path: Path) -> bool:
+    begin = b"<!doctype html>"
+    with path.open("rb") as file:
+        return file.read(len(begin)) == begin
 
 
 def _render(**values: Any) -> str:

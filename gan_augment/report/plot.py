@@ -1,7 +1,7 @@
 """Plots of an evaluation, as SVG that follows the page's colours."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import Any
 
@@ -11,7 +11,7 @@ from gan_augment.report.texts import known, points, spread, titled
 __all__ = ["arms_plot", "gain_plot", "mark", "ticks", "write"]
 
 _WIDTH, _LEFT, _RIGHT, _ROW, _TOP = 720, 236, 24, 26, 12
-_LONGEST = 30
+_LONGEST = 26
 _NAMED = 12
 """Up to so many classes are named in the plot of gains; the table below names them all."""
 
@@ -89,22 +89,22 @@ def gain_plot(gains: Sequence[dict[str, Any]]) -> str:
     for tick in marks:
         parts.append(mark("line", "zero" if tick == 0 else "grid", x1=left, x2=right, y1=y(tick), y2=y(tick)))
         parts.append(write(left - 8, y(tick) + 4, f"{100 * tick:+.3g}" if tick else "0", "end"))
-    for images in _sizes(10**first, 10**last):
-        parts.append(write(x(images), bottom + 20, f"{images:g}"))
-    beside = _beside([x(row["images"]) for row in shown])
-    for row, place in zip(shown, beside, strict=True):
-        gain = row["gain"]
-        told = escape(f"{row['class']}, {row['images']} images: {points(gain.mean)} ({spread(gain, sign=True)})")
-        parts.append(f"<g><title>{told}</title>")
-        if known(gain.low):
-            parts.append(mark("line", "synthetic", x1=place, x2=place, y1=y(gain.low), y2=y(gain.high)))
-        parts.append(mark("circle", "synthetic", cx=place, cy=y(gain.mean), r=5))
-        parts.append("</g>")
-        if len(shown) <= _NAMED:
-            ceiling = gain.high if known(gain.high) else gain.mean
-            parts.append(write(place, y(ceiling) - 9, row["class"][:9], kind="small"))
+    parts += [write(x(images), bottom + 20, f"{images:g}") for images in _sizes(10**first, 10**last)]
+    for row, place in zip(shown, _beside([x(row["images"]) for row in shown]), strict=True):
+        parts.append(_gain(row, place, y, named=len(shown) <= _NAMED))
     parts.append(write((left + right) / 2, bottom + 42, "training images of the class"))
     return _svg(720, bottom + 52, "Gain in recall of each class against its training images", parts)
+
+
+def _gain(row: dict[str, Any], x: float, y: Callable[[float], float], *, named: bool) -> str:
+    """Returns the mark of a class, with what it stands for as a tooltip, and its name above."""
+    gain = row["gain"]
+    told = escape(f"{row['class']}, {row['images']} images: {points(gain.mean)} ({spread(gain, sign=True)})")
+    bar = mark("line", "synthetic", x1=x, x2=x, y1=y(gain.low), y2=y(gain.high)) if known(gain.low) else ""
+    dot = mark("circle", "synthetic", cx=x, cy=y(gain.mean), r=5)
+    top = y(gain.high if known(gain.high) else gain.mean) - 9
+    name = write(x, top, row["class"][:9], kind="small") if named else ""
+    return f"<g><title>{told}</title>{bar}{dot}</g>{name}"
 
 
 def _sizes(low: float, high: float) -> list[float]:

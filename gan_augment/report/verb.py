@@ -30,7 +30,7 @@ def report(
         Path | None, typer.Option(help="Folder of a judge whose features the plot shows; pixels without.")
     ] = None,
     audit: Annotated[
-        bool, typer.Option(help="Measure the images; --no-audit shows them only and takes seconds.")
+        bool, typer.Option(help="Measure the images; --no-audit only shows them, which is quicker.")
     ] = True,
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -53,7 +53,10 @@ def report(
     measured = None if evaluation is None else EvaluationResult.load(evaluation)
     extractor = None if judge is None else TrainedExtractor.load(judge)
     view = RawView(open_folder(train), progress=not quiet)
-    found = _audited(drawn, view, holdout, seed, quiet) if audit else None
+    found = _audited(drawn, view, holdout, seed, quiet) if audit and len(drawn) else None
+    warned = [] if measured is None else _mismatch(measured, view)
+    if not len(drawn):
+        warned.append("no candidate was kept: there is nothing to audit, and training would repeat real images")
     write_report(
         out,
         train=view,
@@ -63,7 +66,7 @@ def report(
         extractor=extractor,
         title=f"Synthetic images of {pool.resolve().name}",
         subtitle=f"{len(drawn)} kept of {len(drawn.candidates())} candidates, beside {len(view)} training images",
-        warnings=[] if measured is None else _mismatch(measured, view),
+        warnings=warned,
         facts={"pool": str(pool), "train": str(train), "holdout": holdout, "evaluation": evaluation, "judge": judge},
         progress=not quiet,
     )
@@ -73,7 +76,7 @@ def report(
         "sentence": None if measured is None else measured.sentence(),
         "seconds": round(time.monotonic() - began, 1),
     }
-    lines = [found.summary() if found is not None else "The images were not audited (--no-audit)."]
+    lines = [*warned, found.summary() if found is not None else "The images were not audited."]
     lines += [] if measured is None else [measured.sentence()]
     show(result, "\n".join([*lines, f"Look at {out}."]), as_json)
 

@@ -56,6 +56,14 @@ def test_one_is_left_out() -> None:
     assert (np.delete(distances[:, 0], [3, 7]) > 0.1).all()
 
 
+def test_a_group_is_left_out() -> None:
+    base, groups = noise(30, 1, 8, 8), np.arange(30) // 3
+    base[1::3] = base[::3]
+    distances, rows = ShiftIndex(base).search(base, left_out=np.arange(30), groups=(groups, groups))
+    assert (groups[rows[:, 0]] != groups).all()
+    assert (distances > 0.1).all()
+
+
 def test_what_is_not_there_is_infinite() -> None:
     base = noise(2, 1, 8, 8)
     distances, rows = ShiftIndex(base).search(base, 2, left_out=np.arange(2))
