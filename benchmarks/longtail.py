@@ -35,7 +35,6 @@ from gan_augment.evaluation import (
     arm_set,
     by_rank,
     check_no_overlap,
-    deep_smote,
     held_out_set,
     score_arm,
 )
@@ -98,7 +97,7 @@ HALF = "bs_natural_augmented_half_steps"
 _SMALL = ("ce_balanced_augmented", "bs_natural_augmented", "selected", "random")
 
 
-def arms_of(size: str, smote: SyntheticPool | None = None) -> dict[str, Arm]:
+def arms_of(size: str) -> dict[str, Arm]:
     """Returns the arms of a size ("small", "core", "all") by name.
 
     The synthetic arms stand on two cells of the grid: cross-entropy with balanced sampling (as in `ga.arm_set`), and
@@ -115,8 +114,6 @@ def arms_of(size: str, smote: SyntheticPool | None = None) -> dict[str, Arm]:
     if size == "all":
         arms["all_bs_sqrt"] = _on_softmax("all_bs_sqrt", Synthetic(rows="all"))
         arms["unused_reals_bs_sqrt"] = _on_softmax("unused_reals_bs_sqrt", Synthetic(rows="unused", share=1.0))
-        drawn = Synthetic(rows="all", pool=smote)
-        arms["deep_smote"] = Arm(name="deep_smote", sampling="balanced", augment=True, synthetic=drawn)
     return arms
 
 
@@ -181,19 +178,13 @@ class Replicate:
         check_no_overlap(self.test, self.view, pool)
         return pool
 
-    def smote(self) -> SyntheticPool:
-        """Returns DeepSMOTE's images, as many as the slots of balanced sampling."""
-        return deep_smote(self.view, steps=self.setting.gan_steps, seed=self.seed)
-
     def __str__(self) -> str:
         return f"{self.setting.name}, seed {self.seed}"
 
     def run(self, arm: Arm) -> dict[str, Any]:
         """Returns the scores of an arm."""
-        if arm.synthetic is not None and self.training.pool is None:
+        if arm.kind not in ("free", "oracle") and self.training.pool is None:
             self.training.pool = self.pool()
-        if arm.name == "deep_smote":
-            arm = arms_of("all", self.smote())["deep_smote"]
         if self._tested is None:
             self._tested = held_out_set(self.test, self.training.view)
         steps = self.setting.classifier_steps // (2 if arm.name == HALF else 1)

@@ -109,7 +109,7 @@ def channels_last(network: nn.Module) -> nn.Module:
     """
     if any(parameter.ndim == 5 for parameter in network.parameters()):
         return network
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return network.to(memory_format=torch.channels_last)
 
 
 def _laid_out(images: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ import gan_augment as ga
 
 PUBLIC = """
 Arm ArtifactError Audit Augmentation Candidates CentroidSelector ConfigError DataError DataMismatchWarning Decision
-EvaluationResult Extractor Features GANAugmentedDataset GanAugmentError ImageSpec Origin PhaseOut RawView Recommendation Samples Selector
+EvaluationResult
+Extractor Features GANAugmentedDataset GanAugmentError ImageSpec Origin PhaseOut RawView Recommendation Samples Selector
 SmallClassWarning StorageError Synthesizer SynthesizerError Synthetic SyntheticPool TrainedExtractor TrainingError
 arm_set audit check_no_overlap evaluate fit load open_folder recommend wrap write_report
 """

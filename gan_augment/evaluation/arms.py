@@ -15,6 +15,7 @@ __all__ = ["ARM_SETS", "LOSSES", "MIXES", "Arm", "Loss", "Synthetic", "arm_set"]
 Loss = Callable[[Tensor, Tensor], Tensor]
 LOSSES = ("cross_entropy", "balanced_softmax", "class_weights", "focal", "ldam_drw")
 MIXES = ("mixup", "cutmix", "remix", "cmo", "m2m")
+ROWS = ("selected", "random", "prefiltered", "all", "unused", "deep_smote")
 SAMPLING = {"natural": 1.0, "sqrt": 0.5, "balanced": 0.0}
 """A class's share of the batches is in proportion to n_c to this power."""
 
@@ -26,24 +27,23 @@ class Synthetic:
     Attributes:
         rows: "selected" (the rows of the pool as given), "random" (as many of each class among all its candidates, the
             selector's control), "prefiltered" (as many among the candidates whose class the judge confirms, the control
-            of what the selector does beyond that), "all" (every candidate), or "unused" (real images that no arm trains
-            on: the ceiling).
+            of what the selector does beyond that), "all" (every candidate), "unused" (real images that no arm trains
+            on: the ceiling), or "deep_smote" (DeepSMOTE's, a rival without a GAN).
         share: Probability that a slot is synthetic, 0 to 1.
         until: Share of the training after which slots repeat reals, 0 to 1.
         weight: Of a synthetic image in the loss.
         pool: A pool of its own; None for the evaluation's.
     """
 
-    rows: Literal["selected", "random", "prefiltered", "all", "unused"] = "selected"
+    rows: Literal["selected", "random", "prefiltered", "all", "unused", "deep_smote"] = "selected"
     share: float = 0.5
     until: float = 1.0
     weight: float = 1.0
     pool: SyntheticPool | None = None
 
     def __post_init__(self) -> None:
-        kinds = ("selected", "random", "prefiltered", "all", "unused")
-        if self.rows not in kinds:
-            raise ConfigError(f"expected rows among {', '.join(kinds)}, found {self.rows!r}")
+        if self.rows not in ROWS:
+            raise ConfigError(f"expected rows among {', '.join(ROWS)}, found {self.rows!r}")
         for name in ("share", "until"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"expected {name} from 0 to 1, found {getattr(self, name)}")
@@ -107,10 +107,10 @@ class Arm:
 
     @property
     def kind(self) -> str:
-        """What the arm is in a comparison: "free", "oracle" (unused reals), "only" or the kind of its rows."""
+        """What it is in a comparison: "free" of a GAN, "oracle" (unused reals), "only", or the kind of its rows."""
         if self.only:
             return "only"
-        if self.synthetic is None:
+        if self.synthetic is None or self.synthetic.rows == "deep_smote":
             return "free"
         return "oracle" if self.synthetic.rows == "unused" else self.synthetic.rows
 
@@ -143,6 +143,7 @@ def _methods() -> list[Arm]:
         Arm(name="m2m", sampling="balanced", mix="m2m", augment=True),
         Arm(name="crt", last_layer="balanced", augment=True),
         Arm(name="smote_features", last_layer="smote", augment=True),
+        Arm(name="deep_smote", synthetic=Synthetic(rows="deep_smote"), **_BASE),
     ]
 
 
@@ -173,7 +174,7 @@ def arm_set(name: str, *, synthetic: bool = True, unused: bool = False) -> list[
     Args:
         name: "quick" (two free ones; selected, random), "grid" (loss by sampling by augmentation, twenty free ones, and
             the same synthetic ones), or "all" (also class weights, focal, LDAM-DRW, mixup, Remix, M2m, cRT, SMOTE on
-            features, and every dose and phase).
+            features, DeepSMOTE, and every dose and phase).
         synthetic: Whether there is a pool to draw from.
         unused: Whether there are unused real images, for the ceiling.
 
@@ -206,5 +207,5 @@ def check_arms(arms: Sequence[Arm], *, pool: bool, unused: bool) -> None:
         lacking = arm.synthetic is not None and arm.synthetic.pool is None and arm.data is None
         if lacking and arm.kind == "oracle" and not unused:
             raise ConfigError(f"expected unused= (real images that are not trained on) for the arm {arm.name!r}")
-        if lacking and arm.kind != "oracle" and not pool:
+        if lacking and arm.kind not in ("oracle", "free") and not pool:
             raise ConfigError(f"expected pool= for the arm {arm.name!r} with synthetic images, found none")

@@ -1,6 +1,5 @@
 """What the arms train on: the training set as finished items, with slots filled as each arm says."""
 
-import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,16 +9,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, TensorDataset, default_collate
+from torch.utils.data import Dataset, TensorDataset
 
-from gan_augment.dataset import GANAugmentedDataset, PhaseOut
+from gan_augment.dataset import GANAugmentedDataset
 from gan_augment.errors import ConfigError, DataError, SmallClassWarning
 from gan_augment.evaluation.arms import SAMPLING, Arm, Synthetic
+from gan_augment.evaluation.deepsmote import deep_smote
 from gan_augment.images import ImageSpec
+from gan_augment.pipelines import preserved_rng
 from gan_augment.pool import SyntheticPool
 from gan_augment.source import RawView
 
-__all__ = ["HeldOut", "TrainingSet", "as_tensors", "finished_items", "held_out_set"]
+__all__ = ["HeldOut", "TrainingSet", "WithWeights", "as_tensors", "finished_images", "held_out_set", "is_finished"]
+
+_DRAWN = 2000
+"""Images of the pool that a classifier is tested on."""
 
 
 class _Decode:
@@ -53,28 +57,37 @@ def as_tensors(view: RawView, spec: ImageSpec | None = None) -> RawView:
         view: A dataset.
         spec: How raw images become tensors where the dataset's own transform does not end in one; None for the view's.
     """
-    image, label = view.structure.split(view.base[0])
-    plain = isinstance(image, Tensor) and image.is_floating_point() and image.ndim == view.form.ndim
-    if (
-        plain
-        and isinstance(view.base[0], tuple | list)
-        and np.ndim(label) == 0
-        and view.values == list(range(len(view.values)))
-    ):
+    if is_finished(view):
         return view
     decoded = _Decoded(view, spec or view.spec())
     return RawView(decoded, groups=view.groups, progress=view.progress)
 
 
-def finished_items(dataset: Any) -> tuple[Tensor, npt.NDArray[np.int64]]:
-    """Returns all finished images `(N, C, *spatial)` and class indices `(N,)` of a dataset.
+def is_finished(view: RawView) -> bool:
+    """Tells whether a dataset's own items are (float tensor, class index) already."""
+    with preserved_rng():
+        item = view.base[0]
+    image, label = view.structure.split(item)
+    return (
+        isinstance(image, Tensor)
+        and image.is_floating_point()
+        and image.ndim == view.form.ndim
+        and isinstance(item, tuple | list)
+        and np.ndim(label) == 0
+        and view.values == list(range(len(view.values)))
+    )
+
+
+def finished_images(view: RawView) -> Tensor:
+    """Returns all images `(N, C, *spatial)` of a dataset as its transforms give them, float32.
 
     Raises:
-        DataError: The items are not tensors of one shape.
+        DataError: They are not tensors of one shape.
     """
     try:
-        images, labels = default_collate([dataset[index] for index in range(len(dataset))])
-        return images.float(), torch.as_tensor(labels).numpy().reshape(-1).astype(np.int64)
+        with preserved_rng():
+            images = [view.structure.split(view.base[index])[0] for index in range(len(view))]
+        return torch.stack(images).float()
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
             f"expected items (image tensor of one shape, class index), found others ({str(error)[:120]}); give the "
@@ -90,13 +103,26 @@ class HeldOut:
     labels: npt.NDArray[np.int64]
 
 
-def held_out_set(held_out: RawView, training: RawView, spec: ImageSpec | None = None) -> HeldOut:
+def held_out_set(held_out: RawView, training: RawView) -> HeldOut:
     """Returns the finished test images, with labels as the training set counts its classes.
 
+    Images are made as those of `training` (from `as_tensors`) are: by the test set's own transform, or out of raw ones.
+
     Raises:
-        DataError: The test set has a class that the training set has not.
+        DataError: The test set has a class that the training set has not, or its images are not of the same form.
     """
-    images, _ = finished_items(as_tensors(held_out, spec).base)
+    if isinstance(training.base, _Decoded):
+        if different := training.form.differences(held_out.form, ("dtype", "channels")):
+            raise DataError(f"expected test images like those of the training set, found others: {different}")
+        images = held_out.images(spec=training.base.transform.spec)
+    else:
+        images = finished_images(held_out)
+    with preserved_rng():
+        shape = tuple(np.shape(training.structure.split(training.base[0])[0]))
+    if tuple(images.shape[1:]) != shape:
+        raise DataError(
+            f"expected test images of shape {shape} as those of the training set, found {tuple(images.shape[1:])}"
+        )
     index: dict[str, int] = {name: label for label, name in enumerate(training.classes)}
     unknown = sorted({held_out.classes[label] for label in np.unique(held_out.targets)} - set(index))
     if unknown:
@@ -107,7 +133,7 @@ def held_out_set(held_out: RawView, training: RawView, spec: ImageSpec | None = 
     return HeldOut(images, mapped)
 
 
-class _WithWeights(Dataset[Any]):
+class WithWeights(Dataset[Any]):
     """Items (image, label, weight): that of a synthetic image, or 1."""
 
     def __init__(self, data: GANAugmentedDataset, weight: float) -> None:
@@ -118,7 +144,11 @@ class _WithWeights(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         image, label = self.data[index]
-        return image, label, self.weight if self.data.origin(index).kind == "synthetic" else 1.0
+        return image, label, self.weight_of(index)
+
+    def weight_of(self, index: int) -> float:
+        """Returns what an item counts in the loss in the present epoch."""
+        return self.weight if self.data.origin(index).kind == "synthetic" else 1.0
 
 
 @dataclass(kw_only=True)
@@ -140,6 +170,7 @@ class TrainingSet:
 
     def __post_init__(self) -> None:
         self._unused_pool: SyntheticPool | None = None
+        self._drawn: HeldOut | None = None
 
     @property
     def counts(self) -> npt.NDArray[np.int64]:
@@ -155,7 +186,7 @@ class TrainingSet:
             if count
         }
 
-    def data(self, arm: Arm, *, seed: int, steps: int, batch_size: int) -> Any:
+    def data(self, arm: Arm, *, seed: int) -> Any:
         """Returns the dataset that an arm trains on."""
         if arm.data is not None:
             return arm.data
@@ -164,18 +195,15 @@ class TrainingSet:
             assert pool is not None
             return self._alone(pool)
         totals = self.totals(arm.sampling)
+        if arm.synthetic is not None and sum(totals.values()) == len(self.view):
+            told = f"{arm.name}: no class needs images under {arm.sampling} sampling, so no synthetic one was used"
+            self.notes += [told] if told not in self.notes else []
         if arm.synthetic is None or pool is None:
-            return self._mixed(None, totals, 0.0, None, seed)
-        dose, schedule = arm.synthetic, None
-        if dose.until < 1:
-            epochs = max(1, math.ceil(steps * batch_size / sum(totals.values())))
-            schedule = PhaseOut(epochs=epochs, until=dose.until)
-        mixed = self._mixed(pool, totals, dose.share, schedule, seed)
-        return mixed if dose.weight == 1 else _WithWeights(mixed, dose.weight)
+            return self._mixed(None, totals, 0.0, seed)
+        mixed = self._mixed(pool, totals, arm.synthetic.share, seed)
+        return mixed if arm.synthetic.weight == 1 else WithWeights(mixed, arm.synthetic.weight)
 
-    def _mixed(
-        self, pool: Any, totals: dict[int, int], share: float, schedule: PhaseOut | None, seed: int
-    ) -> GANAugmentedDataset:
+    def _mixed(self, pool: Any, totals: dict[int, int], share: float, seed: int) -> GANAugmentedDataset:
         values = self.view.values
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", SmallClassWarning)
@@ -184,7 +212,6 @@ class TrainingSet:
                 pool,
                 sampling_strategy={values[label]: total for label, total in totals.items()},
                 synthetic_share=share,
-                schedule=schedule,
                 seed=seed,
                 min_images=self.min_images,
                 progress=False,
@@ -200,6 +227,8 @@ class TrainingSet:
         """
         if dose.rows == "unused":
             return self._unused()
+        if dose.rows == "deep_smote":
+            return deep_smote(self.view, seed=seed)
         pool = dose.pool if dose.pool is not None else self.pool
         assert pool is not None
         if dose.rows == "all":
@@ -208,6 +237,24 @@ class TrainingSet:
             return pool
         without = ("judge disagrees",) if dose.rows == "prefiltered" else ()
         return pool.sample(pool.counts, seed=seed, without=without)
+
+    def drawn(self) -> HeldOut | None:
+        """Returns the finished images of the pool, spread evenly over its rows where there are many."""
+        if self._drawn is not None or self.pool is None or not len(self.pool):
+            return self._drawn
+        keep = np.zeros(len(self.pool), bool)
+        keep[np.unique(np.linspace(0, len(self.pool) - 1, _DRAWN).astype(int))] = True
+        items = self._items(self.pool.filter(keep))
+        if items:
+            labels = np.array([label for _, label in items])
+            self._drawn = HeldOut(torch.stack([image for image, _ in items]), labels)
+        return self._drawn
+
+    def _items(self, pool: SyntheticPool) -> list[tuple[Tensor, int]]:
+        """Returns the rows of a pool as finished images with their classes."""
+        mixed = self._mixed(pool, self.totals("balanced"), 1.0, 0)
+        items = [self.view.structure.split(item) for item in mixed.synthetic_items()]
+        return [(image, int(label)) for image, label in items]
 
     def _unused(self) -> SyntheticPool:
         if self.unused is None:
@@ -220,10 +267,11 @@ class TrainingSet:
         return self._unused_pool
 
     def _alone(self, pool: SyntheticPool) -> Any:
-        """Returns the rows of a pool as finished items, every class drawn alike as far as its rows go."""
-        mixed = self._mixed(pool, self.totals("balanced"), 1.0, None, 0)
-        items = [self.view.structure.split(item) for item in mixed.synthetic_items()]
-        labels = [int(label) for _, label in items]
+        """Returns the rows of a pool as finished items; classes are drawn in proportion to their rows."""
+        items = self._items(pool)
+        if not items:
+            raise ConfigError("expected synthetic images for an arm that trains on nothing else, found none that fit")
+        labels = [label for _, label in items]
         lacking = set(np.flatnonzero(self.counts)) - set(labels)
         if lacking:
             told = ", ".join(self.view.classes[label] for label in sorted(lacking))

@@ -80,8 +80,10 @@ def deep_smote(train: Any, *, steps: int = 1000, seed: int = 0) -> SyntheticPool
         optimizer.step()
     with torch.no_grad():
         latents = torch.cat([network.encode(part) for part in images.split(512)])
-        fewest = min(len(rows) for rows in members)
-        smote = SMOTE(k_neighbors=max(1, min(5, fewest - 1)), random_state=derive(seed, "smote") % 2**32)
+        alone = np.flatnonzero(view.counts[targets] == 1)  # has no neighbour: is repeated
+        latents, targets = torch.cat([latents, latents[alone]]), np.concatenate([targets, targets[alone]])
+        fewest = max(2, int(view.counts[view.counts > 0].min()))
+        smote = SMOTE(k_neighbors=min(5, fewest - 1), random_state=derive(seed, "smote") % 2**32)
         balanced, labels = smote.fit_resample(latents.numpy(), targets)
         fresh = torch.from_numpy(balanced[len(images) :].astype(np.float32))
         decoded = torch.cat([network.decode(part) for part in fresh.split(512)])

@@ -3,20 +3,22 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from gan_augment.augmentation import Augmentation
 from gan_augment.errors import ConfigError, DataError, whole
 from gan_augment.evaluation.arms import Arm, arm_set, check_arms
-from gan_augment.evaluation.data import HeldOut, TrainingSet, as_tensors, held_out_set
+from gan_augment.evaluation.data import HeldOut, TrainingSet, as_tensors, held_out_set, is_finished
 from gan_augment.evaluation.kept import Kept
 from gan_augment.evaluation.overlap import check_no_overlap
 from gan_augment.evaluation.result import EvaluationResult
 from gan_augment.evaluation.training import Protocol, Scored, score_arm
+from gan_augment.fingerprint import check_disjoint
 from gan_augment.machine import describe_machine, pick_device
 from gan_augment.metrics import interval
 from gan_augment.networks import NetworkSpec
@@ -94,11 +96,13 @@ def evaluate(
         True
     """
     seeds = _seeds(seeds)
-    steps, batch_size = whole("steps", steps, 10 if arms is None else 5), whole("batch_size", batch_size)
+    steps, batch_size = whole("steps", steps, 2), whole("batch_size", batch_size)
+    if not 0 < learning_rate < float("inf"):
+        raise ConfigError(f"expected a learning_rate above 0, found {learning_rate}")
     view = RawView.of(train, groups=groups, progress=progress)
     held_out = RawView.of(test, groups=test_groups, progress=progress)
     check_no_overlap(held_out, view, *([] if pool is None else [pool]))
-    spec = view.spec(image_size)
+    spec = None if is_finished(view) else view.spec(image_size)
     training = TrainingSet(
         view=as_tensors(view, spec),
         pool=pool,
@@ -121,7 +125,7 @@ def evaluate(
         augmentation=augmentation or Augmentation(),
         device=str(pick_device(device)),
     )
-    tested = held_out_set(held_out, training.view, spec)
+    tested = held_out_set(held_out, training.view)
     kept = Kept(None if keep is None else Path(keep), training, protocol, tested)
     runs = _run(arms, training, tested, protocol, seeds, progress, on_result, kept)
     about = {
@@ -139,7 +143,10 @@ def evaluate(
 
 
 def _seeds(seeds: int | Sequence[int]) -> list[int]:
-    given = list(range(whole("seeds", seeds))) if isinstance(seeds, int) else [whole("seed", seed, 0) for seed in seeds]
+    if isinstance(seeds, Iterable) and not isinstance(seeds, str):
+        given = [whole("seed", seed, 0) for seed in seeds]
+    else:
+        given = list(range(whole("seeds", seeds)))
     if not given or len(set(given)) < len(given):
         raise ConfigError(f"expected different seeds, found {given}")
     return given
@@ -147,9 +154,13 @@ def _seeds(seeds: int | Sequence[int]) -> list[int]:
 
 def _unused(unused: Any, view: RawView, held_out: RawView, progress: bool) -> RawView:
     other = RawView.of(unused, progress=progress)
-    if list(other.classes) != list(view.classes):
-        raise DataError(f"expected unused= of the classes {', '.join(view.classes)}, found {', '.join(other.classes)}")
+    unknown = {other.classes[label] for label in np.unique(other.targets)} - set(view.classes)
+    if unknown:
+        raise DataError(
+            f"expected unused= of the classes {', '.join(view.classes)}, found also {', '.join(sorted(unknown))}"
+        )
     check_no_overlap(held_out, other)
+    check_disjoint(view.hashes, other.hashes, "images", "unused=")
     return other
 
 

@@ -14,11 +14,14 @@ from gan_augment.evaluation.arms import Arm
 from gan_augment.evaluation.data import HeldOut, TrainingSet
 from gan_augment.evaluation.training import Protocol, Scored
 from gan_augment.fingerprint import hash_array, hash_items, hash_json
+from gan_augment.pipelines import preserved_rng
 from gan_augment.pool import SyntheticPool
+from gan_augment.source import RawView
 
 __all__ = ["Kept"]
 
 _KIND, _VERSION = "gan_augment scored arm", 1
+_FINISHED = 16
 
 
 class Kept:
@@ -41,9 +44,9 @@ class Kept:
             return
         self._about = {
             "protocol": {**dataclasses.asdict(protocol), "classifier": None},
-            "train": [hash_array(training.view.targets), hash_items(training.view.hashes)],
+            "train": _content(training.view),
             "pool": None if training.pool is None else _identity(training.pool),
-            "unused": None if training.unused is None else hash_items(training.unused.hashes),
+            "unused": None if training.unused is None else _content(training.unused),
             "min_images": training.min_images,
             "test": [hash_array(tested.images.numpy()), hash_array(tested.labels)],
             "versions": versions(),
@@ -73,8 +76,21 @@ class Kept:
         return scored
 
 
+def _content(view: RawView) -> list[int]:
+    """Returns hashes of labels and raw images, in their order, and of a few items as transforms finish them."""
+    rows = np.unique(np.linspace(0, len(view) - 1, _FINISHED).astype(np.int64))
+    with preserved_rng(0):
+        items = [np.asarray(view.structure.split(view.base[int(row)])[0]) for row in rows]
+    return [hash_array(view.targets), hash_array(view.hashes), *map(hash_array, items)]
+
+
 def _identity(pool: SyntheticPool) -> list[Any]:
+    every = pool.candidates()
+    own = [hash_array(pool.array(int(row))) for row in every.rows] if pool.image_spec is None else []
     return [
+        own,
+        hash_array(every.labels),
+        hash_array(every.kept),
         hash_array(pool.rows),
         pool.about.get("fingerprint"),
         pool.about.get("seed"),

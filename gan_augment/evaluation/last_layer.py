@@ -46,16 +46,17 @@ def retrain_last_layer(
         device: Where networks run.
 
     Raises:
-        ConfigError: The network has no linear layer.
+        ConfigError: The network has no linear layer for the classes.
     """
-    linears = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    count = training.view.num_classes
+    linears = [m for m in network.modules() if isinstance(m, nn.Linear) and m.out_features == count]
     if not linears:
-        raise ConfigError("expected a classifier with an nn.Linear for last_layer=, found none in it")
+        raise ConfigError(f"expected a classifier with an nn.Linear of {count} outputs for last_layer=, found none")
     last = linears[-1]
     network.eval().requires_grad_(False)
     with torch.random.fork_rng():
         torch.manual_seed(derive(seed, "last layer"))
-        fresh = nn.Linear(last.in_features, last.out_features)
+        fresh = nn.Linear(last.in_features, last.out_features, bias=last.bias is not None)
     takes, targets = training.takes(), training.view.targets
     own = derive(seed, "last layer")
     if how == "smote":
@@ -78,7 +79,8 @@ def retrain_last_layer(
         )
     with torch.no_grad():
         last.weight.copy_(fresh.weight)
-        last.bias.copy_(fresh.bias)
+        if last.bias is not None:
+            last.bias.copy_(fresh.bias)
 
 
 class _Frozen(nn.Module):
@@ -121,8 +123,9 @@ def _smote(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     from imblearn.over_sampling import SMOTE
 
-    fewest = int(np.bincount(targets)[np.unique(targets)].min())
-    rows, labels = SMOTE(k_neighbors=max(1, min(5, fewest - 1)), random_state=seed % 2**32).fit_resample(
-        features, targets
-    )
+    counts = np.bincount(targets)
+    alone = np.flatnonzero(counts[targets] == 1)  # has no neighbour: is repeated
+    features, targets = np.concatenate([features, features[alone]]), np.concatenate([targets, targets[alone]])
+    fewest = max(2, int(counts[counts > 0].min()))
+    rows, labels = SMOTE(k_neighbors=min(5, fewest - 1), random_state=seed % 2**32).fit_resample(features, targets)
     return rows.astype(np.float32), labels.astype(np.int64)

@@ -13,9 +13,9 @@ __all__ = ["MajorityToMinority"]
 class MajorityToMinority:
     """Replaces rare images of class-balanced batches by common images that a fixed network takes for the rare class.
 
-    From call `first` on (the paper defers it). Each image of class k is a candidate with probability
-    1 - beta^(n_max - n_k); its start is an image of the batch of a larger class k0, drawn with the same rule. Ten steps
-    go down the gradient of L(g; x, k) + weight * f_k0(x); it is taken where g then holds k with probability `accept`.
+    From call `first` on (the paper defers it). Each image of class k gets a partner of the batch, of class k0, from
+    which it is made with probability 1 - beta^(n_k0 - n_k), never where k0 is no larger. Ten steps go down the gradient
+    of L(g; x, k) + weight * f_k0(x); it is taken where g then holds k with at least the probability `accept`.
 
     Attributes:
         network: f, the classifier in training.

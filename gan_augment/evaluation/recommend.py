@@ -14,12 +14,13 @@ from gan_augment.augmentation import Augmentation
 from gan_augment.dataset import PhaseOut
 from gan_augment.errors import ConfigError, SmallClassWarning, whole
 from gan_augment.evaluation.arms import Arm, Synthetic, check_arms
-from gan_augment.evaluation.data import TrainingSet, as_tensors, held_out_set
+from gan_augment.evaluation.data import TrainingSet, as_tensors, held_out_set, is_finished
 from gan_augment.evaluation.overlap import check_no_overlap
 from gan_augment.evaluation.result import EvaluationResult
 from gan_augment.evaluation.training import Protocol, Scored, score_arm
 from gan_augment.features import TrainedExtractor
 from gan_augment.machine import pick_device
+from gan_augment.metrics import holm
 from gan_augment.networks import NetworkSpec
 from gan_augment.pool import SyntheticPool
 from gan_augment.seeds import derive
@@ -127,9 +128,11 @@ def recommend(
             reason=f"fewer than {folds} {told} of {', '.join(few)}, so a fold would hold none of them; collect more "
             "images, or lower folds=",
         )
-    spec = view.spec(image_size)
+    spec = None if is_finished(view) else view.spec(image_size)
     arms = [*_FREE, *(_doses() if candidates is None else candidates)]
     check_arms(arms, pool=True, unused=False)
+    if all(arm.synthetic is None for arm in arms):
+        raise ConfigError("expected an arm with synthetic images among candidates=, found none")
     protocol = Protocol(
         classifier=classifier,
         steps=steps,
@@ -144,9 +147,11 @@ def recommend(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SmallClassWarning)
             pool = make(fitted, own)
-        check_no_overlap(held_out, fitted, pool)
+        own_data = [arm.data for arm in arms if arm.data is not None]
+        own_pools = [arm.synthetic.pool for arm in arms if arm.synthetic is not None and arm.synthetic.pool is not None]
+        check_no_overlap(held_out, fitted, pool, *own_data, *own_pools)
         training = TrainingSet(view=as_tensors(fitted, spec), pool=pool, min_images=min_images)
-        tested = held_out_set(held_out, training.view, spec)
+        tested = held_out_set(held_out, training.view)
         for arm in arms:
             shown = f"fold {fold + 1} of {folds}: {arm.name}" if progress else None
             runs[arm.name].append(score_arm(arm, training, protocol, tested, seed=own, description=shown))
@@ -214,16 +219,18 @@ def _builder(
 
 def _decide(result: EvaluationResult, arms: Sequence[Arm]) -> Recommendation:
     candidates = [arm for arm in arms if arm.synthetic is not None]
-    if not candidates:
-        raise ConfigError("expected an arm with synthetic images among the candidates, found none")
     best = max(candidates, key=lambda arm: result.interval(arm.name).mean)
-    gain, p = result.difference(best.name), result.corrected()[best.name]
+    gain = result.difference(best.name)
+    p = holm({arm.name: result.difference(arm.name).p for arm in candidates})[best.name]
     told = (
         f"the best dose ({best.name}) gains {100 * gain.mean:+.1f} points of balanced accuracy on {result.reference} "
         f"(95% interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f} over {len(gain.values)} folds, p {p:.2g} after "
         "correction)"
     )
     assert best.synthetic is not None
+    if gain.mean > 0 and gain.low == gain.high:
+        told += "; the folds agree to the last digit, as small test sets do by chance, so their spread says nothing"
+        return Recommendation(verdict="too few to tell", reason=told, result=result)
     if gain.mean > 0 and p < _LEVEL:
         dose = best.synthetic
         return Recommendation(

@@ -62,6 +62,15 @@ class EvaluationResult:
                 f"expected the same arms, each with a score for each of {len(self.seeds)} seeds, found "
                 f"{', '.join(self.scores) or 'no arm'} with {sorted(lengths)} scores"
             )
+        if MAIN_METRIC not in self.metrics or any(arm.keys() != set(self.metrics) for arm in self.scores.values()):
+            raise ConfigError(f"expected the same metrics of every arm, {MAIN_METRIC} among them, found others")
+        shape = (len(self.seeds), len(self.classes))
+        wrong = [arm for arm in self.scores if _shape(self.recalls.get(arm, ())) != shape]
+        if wrong or len(self.counts) != len(self.classes):
+            raise ConfigError(
+                f"expected counts of {len(self.classes)} classes and recalls of shape {shape} for every arm, found "
+                f"{len(self.counts)} counts and others for {', '.join(wrong) or 'no arm'}"
+            )
         if "free" not in self.kinds.values():
             raise ConfigError(f"expected an arm without synthetic images to compare with, found {dict(self.kinds)}")
 
@@ -126,8 +135,8 @@ class EvaluationResult:
     def difference(self, arm: str, other: str | None = None, metric: str = MAIN_METRIC) -> Interval:
         """Returns the paired difference of an arm to another (None: to `reference`) with its 95% interval.
 
-        To `reference` the interval holds the uncertainty from the seeds and that from the test items; to another arm
-        that from the seeds alone.
+        For balanced accuracy and the recalls of many, medium and few, the interval to `reference` holds the uncertainty
+        from the seeds and that from the test items; to another arm, or of another metric, that from the seeds alone.
         """
         error = self.test_errors.get(arm, {}).get(metric, 0.0) if other in (None, self.reference) else 0.0
         own, others = self.scores[arm][metric], self.scores[other or self.reference][metric]
@@ -138,7 +147,10 @@ class EvaluationResult:
         return holm({arm: self.difference(arm, metric=metric).p for arm in self.scores if arm != self.reference})
 
     def gain_by_class(self, arm: str) -> list[dict[str, Any]]:
-        """Returns for each class, the rarest first, its training images and the gain in recall over `reference`."""
+        """Returns for each class, the rarest first, its training images and the gain in recall over `reference`.
+
+        The intervals hold the seeds' spread alone: they do not know that a class may have few test items.
+        """
         own, others = np.asarray(self.recalls[arm]), np.asarray(self.recalls[self.reference])
         rows = []
         for label in np.argsort(self.counts, kind="stable").tolist():
@@ -275,6 +287,11 @@ def by_rank(recalls: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -> 
     return [float(value) for value in recalls[np.argsort(-counts, kind="stable")]]
 
 
+def _shape(rows: Sequence[Sequence[float]]) -> tuple[int, int]:
+    lengths = {len(row) for row in rows}
+    return len(rows), lengths.pop() if len(lengths) == 1 else -1
+
+
 def _numbers(values: Sequence[float | None]) -> list[float]:
     return [math.nan if value is None else float(value) for value in values]
 
@@ -294,7 +311,7 @@ def _test_errors(
     """Returns arm to metric to the standard error of its mean difference to `reference` from the test items.
 
     An item's difference is averaged over the seeds; balanced accuracy is the mean over classes of the items' mean, so
-    its variance is sum_c (s_c^2 / n_c) / C^2.
+    its variance is sum_c (s_c^2 / n_c) / C^2. For a class of one test item, s_c^2 is the mean square of all items.
     """
     from gan_augment.metrics import shots
 
@@ -305,7 +322,7 @@ def _test_errors(
         variances = np.full(len(counts), np.nan)
         for label in np.unique(labels):
             own = difference[labels == label]
-            variances[label] = own.var(ddof=1) / len(own) if len(own) > 1 else np.nan
+            variances[label] = own.var(ddof=1) / len(own) if len(own) > 1 else np.mean(difference**2)
         groups = {MAIN_METRIC: np.arange(len(counts)), **{f"{k}_recall": v for k, v in shots(counts).items()}}
         errors[arm] = {}
         for metric, members in groups.items():

@@ -2,6 +2,8 @@
 
 import copy
 import functools
+import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,12 +13,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler
 
 from gan_augment.augmentation import Augmentation
+from gan_augment.dataset import GANAugmentedDataset, PhaseOut
 from gan_augment.errors import ConfigError, DataError
 from gan_augment.evaluation.arms import Arm, Loss
-from gan_augment.evaluation.data import HeldOut, TrainingSet
+from gan_augment.evaluation.data import HeldOut, TrainingSet, WithWeights
 from gan_augment.evaluation.last_layer import retrain_last_layer
 from gan_augment.evaluation.m2m import MajorityToMinority
 from gan_augment.evaluation.mixing import mixer
@@ -89,8 +92,9 @@ def train_arm(
         TrainingError: The loss became NaN or infinite.
     """
     with torch.random.fork_rng():  # the data may draw where they are read
-        data = training.data(arm, seed=seed, steps=protocol.steps, batch_size=protocol.batch_size)
-        first = data[0][0]
+        data = training.data(arm, seed=seed)
+        item = data[0]
+    first = item[0] if isinstance(item, tuple | list) and len(item) > 1 else item
     if not isinstance(first, Tensor):
         raise DataError(
             f"expected items whose image is a tensor, found {type(first).__name__}; give the dataset a transform "
@@ -98,7 +102,7 @@ def train_arm(
         )
     shares = _class_shares(data, training)
     network = _fresh(protocol, first, len(training.counts), seed)
-    first_stage = protocol.steps if arm.last_layer is None else round(0.8 * protocol.steps)
+    first_stage = protocol.steps if arm.last_layer is None else min(round(0.8 * protocol.steps), protocol.steps - 1)
     loss, corrected = _loss(arm, shares, training.counts, first_stage)
     batches = _Batches(arm, training, protocol, data, network, seed, first_stage)
     train_classifier(
@@ -138,15 +142,20 @@ def _fresh(protocol: Protocol, image: Tensor, num_classes: int, seed: int) -> nn
 
 
 def _class_shares(data: Any, training: TrainingSet) -> npt.NDArray[np.float64]:
-    """Returns the class shares of batches drawn from `data`, shuffled."""
-    inner = getattr(data, "data", data)
-    known = getattr(inner, "targets", None)
-    if known is None and hasattr(data, "tensors"):
-        known = data.tensors[1]
-    labels = RawView.of(data, progress=False).targets if known is None else np.asarray(known)
-    index = {value: label for label, value in enumerate(training.view.values)}
-    labels = np.array([index.get(label, label) for label in labels.tolist()], dtype=np.int64)
-    counts = np.bincount(labels, minlength=len(training.counts))
+    """Returns the class shares of batches drawn from `data`, shuffled, as the loss weighs them."""
+    mixed = data.data if isinstance(data, WithWeights) else data
+    if isinstance(mixed, GANAugmentedDataset):
+        labels = mixed.targets.tolist()
+    else:
+        own = RawView.of(mixed, progress=False)
+        labels = [own.values[label] for label in own.targets]
+    wrong = sorted({str(label) for label in labels if label not in range(len(training.counts))})
+    if wrong:
+        raise DataError(
+            f"expected class indices from 0 to {len(training.counts) - 1} in data=, found {', '.join(wrong[:5])}"
+        )
+    weights = [data.weight_of(index) for index in range(len(data))] if isinstance(data, WithWeights) else None
+    counts = np.bincount(np.array(labels, np.int64), weights, minlength=len(training.counts))
     shares: npt.NDArray[np.float64] = counts / counts.sum()
     return shares
 
@@ -198,8 +207,12 @@ class _Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         augmentation, mix = _augmentation(self.arm, self.protocol), self._mix()
         counts, device = len(self.training.counts), self.protocol.device
-        for drawn, classes, *weights in endless(self._epoch):
-            images, labels = drawn.to(device), classes.to(device)
+        epochs, last = endless(self._epoch), self._last_synthetic_step()
+        for step in itertools.count():
+            if step == last:
+                self._mixed.schedule = PhaseOut(epochs=1, until=0.0)  # from here on slots repeat reals
+            drawn, classes, *weights = next(epochs)
+            images, labels = drawn.to(device, torch.float32), classes.to(device, torch.int64).reshape(-1)
             if augmentation is not None:
                 images = augmentation(images)
             if mix is not None:
@@ -209,11 +222,22 @@ class _Batches:
                 labels = shares * weights[0].to(images)[:, None]  # cross-entropy sums them
             yield images, labels
 
+    @property
+    def _mixed(self) -> Any:
+        return self.data.data if isinstance(self.data, WithWeights) else self.data
+
+    def _last_synthetic_step(self) -> int | None:
+        dose = self.arm.synthetic
+        if dose is None or dose.until >= 1 or self.arm.data is not None or self.arm.only:
+            return None
+        return round(dose.until * self.protocol.steps)
+
     @functools.cached_property
     def _loader(self) -> Any:
-        order = torch.Generator().manual_seed(derive(self.seed, "order"))
-        size = min(self.protocol.batch_size, len(self.data))
-        return DataLoader(self.data, batch_size=size, shuffle=True, drop_last=True, generator=order)
+        """Batches without replacement; a set smaller than a batch is gone through again to fill it."""
+        order, size = torch.Generator().manual_seed(derive(self.seed, "order")), self.protocol.batch_size
+        sampler = RandomSampler(self.data, num_samples=max(len(self.data), size), generator=order)
+        return DataLoader(self.data, batch_size=size, sampler=sampler, drop_last=True, generator=order)
 
     def _epoch(self, number: int) -> Iterable[Any]:
         if hasattr(self.data, "set_epoch"):
@@ -246,7 +270,7 @@ def score_arm(
 ) -> Scored:
     """Trains the classifier of an arm and scores it; arguments and errors are those of the two steps."""
     network, shares = train_arm(arm, training, protocol, seed=seed, description=description)
-    return score_network(network, tested, training.counts, shares)
+    return score_network(network, tested, training.counts, shares, training.drawn())
 
 
 def score_network(
@@ -254,6 +278,7 @@ def score_network(
     test: HeldOut,
     counts: npt.NDArray[np.int64],
     shares: npt.NDArray[np.float64],
+    drawn: HeldOut | None = None,
 ) -> Scored:
     """Scores a classifier on the test set.
 
@@ -262,12 +287,18 @@ def score_network(
         test: Held-out images.
         counts: `(num_classes,)` real training images.
         shares: `(num_classes,)` class shares left in its outputs, from `train_arm`.
+        drawn: Images of the pool, for `recall_on_synthetic`: mean recall of a classifier on synthetic images. That of
+            an arm trained on reals says whether the images show their classes.
     """
     probs = predict_probs(network, test.images).astype(np.float64)
     scores = classification_scores(test.labels, probs, counts)
-    adjusted = probs / np.maximum(shares, 1e-12)
-    adjusted /= adjusted.sum(axis=1, keepdims=True)
+    adjusted = probs * np.divide(1.0, shares, out=np.zeros_like(shares), where=shares > 0)  # one never seen stays out
+    adjusted /= np.maximum(adjusted.sum(axis=1, keepdims=True), 1e-300)
     after = classification_scores(test.labels, adjusted, counts)
     scores |= {f"adjusted_{name}": after[name] for name in ("balanced_accuracy", "few_recall", "calibration_error")}
+    scores["recall_on_synthetic"] = math.nan
+    if drawn is not None:
+        held = predict_probs(network, drawn.images).argmax(axis=1)
+        scores["recall_on_synthetic"] = float(np.nanmean(recalls(drawn.labels, held, len(counts))))
     predicted = probs.argmax(axis=1)
     return Scored(scores, recalls(test.labels, predicted, len(counts)), predicted == test.labels)

@@ -19,7 +19,8 @@ class Interval:
         low: Lower end; NaN for a single value.
         high: Upper end; NaN for a single value.
         values: The values.
-        p: Two-sided p-value of a mean of zero; NaN for a single value.
+        p: Two-sided p-value of a mean of zero, the least level at which the interval leaves it out; NaN for a single
+            value.
     """
 
     mean: float
@@ -63,9 +64,25 @@ def interval(
     quantile = float(stats.t.ppf(0.5 + confidence / 2, count - 1))
     normal = float(stats.norm.ppf(0.5 + confidence / 2))
     half = math.hypot(quantile * error, normal * test_error)
-    ratio = abs(mean) / half * quantile if half > 0 else (math.inf if mean else 0.0)
-    p = float(2 * stats.t.sf(ratio, count - 1))
+    p = _p_value(abs(mean), error, test_error, count - 1)
     return Interval(mean, mean - half, mean + half, tuple(map(float, array)), p)
+
+
+def _p_value(mean: float, error: float, test_error: float, freedom: int) -> float:
+    """Returns the level at which hypot(t error, z test_error) reaches the mean."""
+    from scipy import optimize, stats
+
+    if test_error == 0 or error == 0:
+        if error == test_error:
+            return 0.0 if mean > 0 else 1.0
+        return float(2 * (stats.t.sf(mean / error, freedom) if error > 0 else stats.norm.sf(mean / test_error)))
+
+    def beyond(log_p: float) -> float:
+        half = math.exp(log_p) / 2
+        return math.hypot(stats.t.isf(half, freedom) * error, stats.norm.isf(half) * test_error) - mean
+
+    least = math.log(1e-300)
+    return 0.0 if beyond(least) < 0 else math.exp(optimize.brentq(beyond, least, 0.0, xtol=1e-9))
 
 
 def paired_difference(

@@ -18,13 +18,15 @@ METRICS = {
     "calibration_error": "how far confidence is from accuracy, every class counting alike; low is good",
     "adjusted_balanced_accuracy": "balanced accuracy after the class shares of the training batches are divided out of "
     "the classifier's outputs: what adjusting it afterwards would give for free",
+    "recall_on_synthetic": "mean recall on the pool's own kept images: of an arm without synthetic images it says "
+    "whether they show their classes",
 }
 """Columns of the table of arms, and what they mean."""
 
 _STEPS_MATTER = 0.01
 _SURE = 0.05
 _KINDS = {
-    "free": "no synthetic images",
+    "free": "no images of a GAN",
     "selected": "images that the selector kept",
     "random": "as many random candidates",
     "prefiltered": "as many random candidates of the class that the judge confirms",
