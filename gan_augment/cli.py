@@ -224,7 +224,9 @@ def demo(
     from gan_augment.report import comparison_table
 
     result = run_demo(out, seeds=range(seeds), progress=not quiet)
-    show(result, f"{comparison_table(result)}\n\n{out}: result.json, samples.png, report.html", as_json)
+    audit = result["audit"]
+    found = f"Audit of the images of seed 0: {audit['verdict']}" + "".join(f"\n- {text}" for text in audit["warnings"])
+    show(result, f"{comparison_table(result)}\n\n{found}\n\n{out}: result.json, samples.png, report.html", as_json)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -12,6 +12,7 @@ from gan_augment.fingerprint import check_disjoint
 from gan_augment.images import ImageSpec
 from gan_augment.metrics.copies import shrunk
 from gan_augment.pool import SyntheticPool
+from gan_augment.pool.matching import check_form, labels_in
 from gan_augment.source import RawView
 from gan_augment.types import FloatArray, IntArray
 
@@ -124,8 +125,8 @@ class Material:
         view = RawView.of(train, progress=progress)
         shape = pool.form.shape if pool.image_spec is None else pool.image_spec.grid
         spec = view.spec(shape if view.full_form.shape is None else None)
-        _check_form(pool, view, spec)
-        labels = _labels(pool, view)
+        check_form(pool, view, spec)
+        labels = labels_in(pool, view)
         arrays = np.stack([pool.array(int(row)) for row in pool.rows])
         if arrays.shape[1] != spec.channels:
             arrays = np.broadcast_to(arrays, (len(arrays), spec.channels, *arrays.shape[2:]))
@@ -149,28 +150,6 @@ def _unpadded(spec: ImageSpec) -> ImageSpec:
 
 def _side(view: RawView, spec: ImageSpec, labels: IntArray) -> Side:
     return Side(view.images(spec=spec), shrunk(view.images(spec=_unpadded(spec))), labels)
-
-
-def _check_form(pool: SyntheticPool, view: RawView, spec: ImageSpec) -> None:
-    grey = (pool.form.channels, view.form.channels) == (1, 3)
-    names = ("dtype",) if grey else ("dtype", "channels")
-    names = names if spec.fit == "resize" else (*names, "shape")
-    if different := view.full_form.differences(pool.form, names):
-        raise DataError(
-            f"expected synthetic images like the training split's, found others: {different} (dataset against pool); "
-            "build the pool with like=this dataset, or give arrays of its type, size and channels"
-        )
-
-
-def _labels(pool: SyntheticPool, view: RawView) -> IntArray:
-    names = view.classes if pool.named else [str(value) for value in view.values]
-    if unknown := sorted({pool.classes[label] for label in pool.counts} - set(names)):
-        raise DataError(
-            f"expected a pool of the classes {', '.join(names)}, found {', '.join(unknown)}; build the pool with "
-            "like=this dataset, or give class names"
-        )
-    index = {name: label for label, name in enumerate(names)}
-    return np.array([index[pool.classes[label]] for label in pool.labels.tolist()], np.int64)
 
 
 def _holdout(

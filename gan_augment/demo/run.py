@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from gan_augment.artifacts import new_folder, storing, versions, write_json
+from gan_augment.audit import Audit, audit
 from gan_augment.demo.digits import IMBALANCE_RATIO, long_tail
 from gan_augment.demo.replicate import STAGES, DemoSettings, Replicate, compare_scores
 from gan_augment.errors import ArtifactError, ConfigError
@@ -68,29 +69,38 @@ def run_demo(
         shutil.rmtree(aside, ignore_errors=True)
     with new_folder(aside, "demo") as work:
         replicates = list(run_replicates(seeds, settings, folder=work / f"seed-{seeds[0]}", progress=progress))
-        evaluation = compare_scores(replicates, settings)
-        result = {
-            **evaluation.to_json(),
-            "kind": KIND,
-            "version": 2,
-            "seconds": round(time.monotonic() - began, 1),
-            "machine": describe_machine(),
-            "versions": versions(),
-            "advice": _ADVICE if evaluation.difference("selected_synthetic").verdict == 0 else "",
-            "settings": vars(settings),
-            "imbalance_ratio": IMBALANCE_RATIO,
-            "pool": replicates[0]["classes"],
-            "warnings": replicates[0]["warnings"],
-        }
-        write_json(work / "result.json", result)
         view = RawView(long_tail(seeds[0])[0], progress=False)
         pool = SyntheticPool.open(work / f"seed-{seeds[0]}" / "dagan-pool")
+        found = audit(pool, view, steps=settings.judge_steps, seed=seeds[0], progress=progress)
+        evaluation = compare_scores(replicates, settings)
+        result = _result(evaluation, found, replicates[0], settings, time.monotonic() - began)
+        write_json(work / "result.json", result)
         with storing(work / "samples.png"):
             sample_grid(view, pool, work / "samples.png")
-        _write_page(work, view, pool, evaluation, result)
+        _write_page(work, view, pool, evaluation, result, found)
     with storing(out):
         _replace(out, aside)
     return result
+
+
+def _result(
+    evaluation: EvaluationResult, found: Audit, first: Mapping[str, Any], settings: DemoSettings, seconds: float
+) -> dict[str, Any]:
+    """Returns what `result.json` holds; `first` is the first replicate."""
+    return {
+        **evaluation.to_json(),
+        "kind": KIND,
+        "version": 2,
+        "seconds": round(seconds, 1),
+        "machine": describe_machine(),
+        "versions": versions(),
+        "advice": _ADVICE if evaluation.difference("selected_synthetic").verdict == 0 else "",
+        "settings": vars(settings),
+        "imbalance_ratio": IMBALANCE_RATIO,
+        "pool": first["classes"],
+        "audit": found.to_json(),
+        "warnings": first["warnings"],
+    }
 
 
 def _replace(out: Path, new: Path) -> None:
@@ -183,13 +193,16 @@ def _bar(stages: Any, total: int, progress: bool) -> Iterator[None]:
             thread.join()
 
 
-def _write_page(work: Path, view: RawView, pool: SyntheticPool, evaluation: EvaluationResult, about: Any) -> None:
+def _write_page(
+    work: Path, view: RawView, pool: SyntheticPool, evaluation: EvaluationResult, about: Any, found: Audit
+) -> None:
     """Writes the page of the first seed's dagan pool and of all seeds' scores."""
     settings, first = about["settings"], work / f"seed-{about['seeds'][0]}"
     write_report(
         work / "report.html",
         train=view,
         pool=pool,
+        audit=found,
         evaluation=evaluation,
         extractor=TrainedExtractor.load(first / "judge"),
         advice=about["advice"],

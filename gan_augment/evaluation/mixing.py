@@ -47,7 +47,8 @@ def mixer(name: str, counts: Tensor, rare: Iterator[tuple[Tensor, Tensor]], *, n
 def _whole_batch(transform: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], num_classes: int, often: float) -> Mix:
     def mix(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if torch.rand(()) < often:
-            return transform(images, labels)
+            mixed, shares = transform(images.flatten(3), labels)  # torchvision takes no volumes
+            return mixed.reshape(images.shape), shares
         return images, functional.one_hot(labels, num_classes).to(images)
 
     return mix

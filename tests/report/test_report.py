@@ -22,11 +22,11 @@ ARMS = [
 ]  # fmt: skip
 METRICS = {
     "balanced_accuracy", "macro_f1", "macro_auroc", "calibration_error", "many_recall", "medium_recall", "few_recall",
-    "adjusted_balanced_accuracy", "adjusted_few_recall", "adjusted_calibration_error",
+    "adjusted_balanced_accuracy", "adjusted_few_recall", "adjusted_calibration_error", "recall_on_synthetic",
 }  # fmt: skip
 KEYS = {
     "kind", "version", "sentence", "reference", "main", "seeds", "classes", "counts", "overlap", "settings",
-    "half_steps", "notes", "arms", "seconds", "machine", "versions", "advice", "imbalance_ratio", "pool", "warnings",
+    "half_steps", "notes", "arms", "seconds", "machine", "versions", "advice", "imbalance_ratio", "pool", "warnings", "audit",
 }  # fmt: skip
 
 

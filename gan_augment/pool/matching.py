@@ -1,0 +1,43 @@
+"""Seeing a pool as a dataset does: its labels by the dataset's classes, its form by the dataset's."""
+
+import numpy as np
+
+from gan_augment.errors import DataError
+from gan_augment.images import ImageSpec
+from gan_augment.pool.pool import SyntheticPool
+from gan_augment.source import RawView
+from gan_augment.types import IntArray
+
+__all__ = ["check_form", "labels_in"]
+
+
+def check_form(pool: SyntheticPool, view: RawView, spec: ImageSpec) -> None:
+    """Raises unless `spec`, a dataset's, can decode the images of a pool; grey ones count as RGB.
+
+    Raises:
+        DataError: They are of another type, number of channels or size.
+    """
+    grey = (pool.form.channels, view.form.channels) == (1, 3)
+    names = ("dtype",) if grey else ("dtype", "channels")
+    names = names if spec.fit == "resize" else (*names, "shape")
+    if different := view.full_form.differences(pool.form, names):
+        raise DataError(
+            f"expected synthetic images like the training split's, found others: {different} (dataset against pool); "
+            "give the training split that the pool was built for, or arrays of its type, size and channels"
+        )
+
+
+def labels_in(pool: SyntheticPool, view: RawView) -> IntArray:
+    """Returns the class of each row of a pool, `(n,)`, as a dataset counts its classes.
+
+    Raises:
+        DataError: The dataset lacks a class of the pool.
+    """
+    names = view.classes if pool.named else [str(value) for value in view.values]
+    if unknown := sorted({pool.classes[label] for label in pool.counts} - set(names)):
+        raise DataError(
+            f"expected a pool of the classes {', '.join(names)}, found {', '.join(unknown)}; give the training split "
+            "that the pool was built for, or class names"
+        )
+    index = {name: label for label, name in enumerate(names)}
+    return np.array([index[pool.classes[label]] for label in pool.labels.tolist()], np.int64)
