@@ -13,7 +13,7 @@ SEEDS = range(10)
 
 
 def unit_of(seed: int) -> tuple[str, dict[str, Any]]:
-    return f"digits/seed-{seed}", {"seed": seed, **dataclasses.asdict(DemoSettings())}
+    return f"digits/seed-{seed}", {"version": 2, "seed": seed, **dataclasses.asdict(DemoSettings())}
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """What the arms train on: the training set as finished items, with slots filled as each arm says."""
 
+import functools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from gan_augment.errors import ConfigError, DataError, SmallClassWarning
 from gan_augment.evaluation.arms import SAMPLING, Arm, Synthetic
 from gan_augment.evaluation.deepsmote import deep_smote
 from gan_augment.images import ImageSpec
+from gan_augment.items import same
 from gan_augment.pipelines import preserved_rng
 from gan_augment.pool import SyntheticPool
 from gan_augment.source import RawView
@@ -24,6 +26,8 @@ __all__ = ["HeldOut", "TrainingSet", "WithWeights", "as_tensors", "finished_imag
 
 _DRAWN = 2000
 """Images of the pool that a classifier is tested on."""
+
+_MOST_BYTES = 2**30
 
 
 class _Decode:
@@ -64,18 +68,28 @@ def as_tensors(view: RawView, spec: ImageSpec | None = None) -> RawView:
 
 
 def is_finished(view: RawView) -> bool:
-    """Tells whether a dataset's own items are (float tensor, class index) already."""
+    """Tells whether a dataset's own items are (float tensor, class index) already, with the labels of the view."""
     with preserved_rng():
         item = view.base[0]
     image, label = view.structure.split(item)
-    return (
+    finished = (
         isinstance(image, Tensor)
         and image.is_floating_point()
         and image.ndim == view.form.ndim
         and isinstance(item, tuple | list)
+        and label is not None
         and np.ndim(label) == 0
         and view.values == list(range(len(view.values)))
     )
+    return finished and _labels_agree(view)
+
+
+def _labels_agree(view: RawView) -> bool:
+    try:
+        own = RawView(view.base, progress=False)
+    except DataError:
+        return False
+    return bool(np.array_equal(np.asarray(own.values)[own.targets], view.targets))
 
 
 def finished_images(view: RawView) -> Tensor:
@@ -85,7 +99,7 @@ def finished_images(view: RawView) -> Tensor:
         DataError: They are not tensors of one shape.
     """
     try:
-        with preserved_rng():
+        with preserved_rng(0):
             images = [view.structure.split(view.base[index])[0] for index in range(len(view))]
         return torch.stack(images).float()
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
@@ -151,6 +165,40 @@ class WithWeights(Dataset[Any]):
         return self.weight if self.data.origin(index).kind == "synthetic" else 1.0
 
 
+class _Remembering(GANAugmentedDataset):
+    """The same dataset, with finished items kept in memory: for transforms that give an image the same item each time.
+
+    `reals` is shared by all arms.
+    """
+
+    reals: dict[int, Any]
+
+    def __getitem__(self, index: int) -> Any:
+        """Returns the item that the dataset gives."""
+        origin = self.origin(index)
+        kept, key = (self.reals, origin.index) if origin.row is None else (self._drawn_items, origin.row)
+        assert key is not None
+        if key not in kept:
+            kept[key] = super().__getitem__(index)
+        return kept[key]
+
+    @functools.cached_property
+    def _drawn_items(self) -> dict[int, Any]:
+        return {}
+
+
+def _repeats(view: RawView) -> bool:
+    """Tells whether finished items fit into memory and are the same each time, whatever the random state."""
+    rows = np.unique(np.linspace(0, len(view) - 1, 4).astype(int)).tolist()
+    items = []
+    for seed in (1, 2):
+        with preserved_rng(seed):
+            items.append([view.base[row] for row in rows])
+    image = view.structure.split(items[0][0])[0]
+    small = isinstance(image, Tensor) and image.nbytes * int(view.counts.max()) * view.num_classes <= _MOST_BYTES
+    return small and same(*items)
+
+
 @dataclass(kw_only=True)
 class TrainingSet:
     """The training set of an evaluation, and what may fill its slots.
@@ -171,6 +219,8 @@ class TrainingSet:
     def __post_init__(self) -> None:
         self._unused_pool: SyntheticPool | None = None
         self._drawn: HeldOut | None = None
+        self._kind = _Remembering if _repeats(self.view) else GANAugmentedDataset
+        self._reals: dict[int, Any] = {}
 
     @property
     def counts(self) -> npt.NDArray[np.int64]:
@@ -207,7 +257,7 @@ class TrainingSet:
         values = self.view.values
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", SmallClassWarning)
-            mixed = GANAugmentedDataset(
+            mixed = self._kind(
                 self.view,
                 pool,
                 sampling_strategy={values[label]: total for label, total in totals.items()},
@@ -217,6 +267,8 @@ class TrainingSet:
                 progress=False,
             )
         self.notes += [str(w.message) for w in caught if str(w.message) not in self.notes]
+        if isinstance(mixed, _Remembering):
+            mixed.reals = self._reals
         return mixed
 
     def rows(self, dose: Synthetic, seed: int) -> SyntheticPool:
@@ -253,8 +305,9 @@ class TrainingSet:
     def _items(self, pool: SyntheticPool) -> list[tuple[Tensor, int]]:
         """Returns the rows of a pool as finished images with their classes."""
         mixed = self._mixed(pool, self.totals("balanced"), 1.0, 0)
-        items = [self.view.structure.split(item) for item in mixed.synthetic_items()]
-        return [(image, int(label)) for image, label in items]
+        with preserved_rng(0):
+            items = [self.view.structure.split(item) for item in mixed.synthetic_items()]
+        return [(image.float(), int(label)) for image, label in items]
 
     def _unused(self) -> SyntheticPool:
         if self.unused is None:
@@ -281,4 +334,4 @@ class TrainingSet:
     def takes(self) -> Callable[[npt.NDArray[np.int64]], Tensor]:
         """Returns a function of rows of the training set to their finished images."""
         base, split = self.view.base, self.view.structure.split
-        return lambda rows: torch.stack([split(base[int(row)])[0] for row in rows])
+        return lambda rows: torch.stack([split(base[int(row)])[0] for row in rows]).float()

@@ -11,11 +11,15 @@ from torch.nn import functional
 
 from gan_augment.errors import ConfigError
 
-__all__ = ["Mix", "mixer", "remix"]
+__all__ = ["CMO_SHARE", "Mix", "mixer", "remix"]
 
 Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 _OFTEN = 0.5
 """Probability that a batch is mixed by CutMix or CMO, as in their papers' CIFAR settings."""
+
+CMO_SHARE = _OFTEN * 77 / 240
+"""Share of the labels that CMO takes from its foregrounds: a patch of side s = sqrt(u), u uniform, about a uniform
+middle covers (s - s^2 / 4)^2 of an image on average, of which the mean is 1/2 - 1/5 + 1/48."""
 
 
 def mixer(name: str, counts: Tensor, rare: Iterator[tuple[Tensor, Tensor]], *, ndim: int) -> Mix:

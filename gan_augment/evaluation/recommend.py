@@ -74,7 +74,7 @@ class Recommendation:
 def recommend(
     train: Any,
     groups: Sequence[Any] | None = None,
-    folds: int = 3,
+    folds: int = 5,
     *,
     build: Callable[[RawView, int], SyntheticPool] | None = None,
     candidates: Sequence[Arm] | None = None,
@@ -98,7 +98,8 @@ def recommend(
     Args:
         train: The training split, or a RawView of it.
         groups: One group (patient) for each item; a group is never on both sides.
-        folds: Number of folds, at least 2. A GAN is trained for each.
+        folds: Number of folds, at least 2. A GAN is trained for each; with three, even a gain of several points is
+            often not told from chance.
         build: Returns the pool for a view of the other folds and a seed; None for `fit`, a judge and a
             `CentroidSelector`. It must see nothing but the view.
         candidates: Arms with synthetic images to choose from; None for shares 0.25, 0.5, 1, half a dose phased out at
@@ -128,7 +129,6 @@ def recommend(
             reason=f"fewer than {folds} {told} of {', '.join(few)}, so a fold would hold none of them; collect more "
             "images, or lower folds=",
         )
-    spec = None if is_finished(view) else view.spec(image_size)
     arms = [*_FREE, *(_doses() if candidates is None else candidates)]
     check_arms(arms, pool=True, unused=False)
     if all(arm.synthetic is None for arm in arms):
@@ -141,7 +141,13 @@ def recommend(
     )
     make = build or _builder(recipe, gan_steps, image_size, device, progress)
     runs: dict[str, list[Scored]] = {arm.name: [] for arm in arms}
-    for fold, (inside, outside) in enumerate(_folds(view, folds, seed)):
+    splits = list(_folds(view, folds, seed))
+    if any(len(np.unique(view.targets[inside])) < view.num_classes for inside, _ in splits):
+        return Recommendation(
+            verdict="too few to tell",
+            reason=f"no {folds} folds of whole groups leave images of every class outside each; collect more groups",
+        )
+    for fold, (inside, outside) in enumerate(splits):
         fitted, held_out = (_subset(view, rows) for rows in (inside, outside))
         own = derive(seed, "fold", fold)
         with warnings.catch_warnings():
@@ -150,6 +156,7 @@ def recommend(
         own_data = [arm.data for arm in arms if arm.data is not None]
         own_pools = [arm.synthetic.pool for arm in arms if arm.synthetic is not None and arm.synthetic.pool is not None]
         check_no_overlap(held_out, fitted, pool, *own_data, *own_pools)
+        spec = None if is_finished(fitted) else fitted.spec(image_size)
         training = TrainingSet(view=as_tensors(fitted, spec), pool=pool, min_images=min_images)
         tested = held_out_set(held_out, training.view)
         for arm in arms:

@@ -22,10 +22,11 @@ from gan_augment.evaluation.arms import Arm, Loss
 from gan_augment.evaluation.data import HeldOut, TrainingSet, WithWeights
 from gan_augment.evaluation.last_layer import retrain_last_layer
 from gan_augment.evaluation.m2m import MajorityToMinority
-from gan_augment.evaluation.mixing import mixer
+from gan_augment.evaluation.mixing import CMO_SHARE, mixer
 from gan_augment.losses import LDAM, balanced_softmax, effective_weights, focal
 from gan_augment.metrics import classification_scores, recalls
 from gan_augment.networks import Classifier, NetworkSpec
+from gan_augment.pipelines import preserved_rng
 from gan_augment.seeds import derive
 from gan_augment.source import RawView
 from gan_augment.supervised import endless, predict_probs, train_classifier, weighted_batches
@@ -91,7 +92,7 @@ def train_arm(
         DataError: The items are not tensors of one shape.
         TrainingError: The loss became NaN or infinite.
     """
-    with torch.random.fork_rng():  # the data may draw where they are read
+    with preserved_rng():  # the data may draw where they are read
         data = training.data(arm, seed=seed)
         item = data[0]
     first = item[0] if isinstance(item, tuple | list) and len(item) > 1 else item
@@ -101,33 +102,36 @@ def train_arm(
             "that ends in a tensor"
         )
     shares = _class_shares(data, training)
+    if arm.mix == "cmo":
+        shares = (1 - CMO_SHARE) * shares + CMO_SHARE * _inverse(training.counts)
     network = _fresh(protocol, first, len(training.counts), seed)
     first_stage = protocol.steps if arm.last_layer is None else min(round(0.8 * protocol.steps), protocol.steps - 1)
     loss, corrected = _loss(arm, shares, training.counts, first_stage)
     batches = _Batches(arm, training, protocol, data, network, seed, first_stage)
-    train_classifier(
-        network,
-        iter(batches),
-        steps=first_stage,
-        learning_rate=protocol.learning_rate,
-        loss=loss,
-        seed=seed,
-        device=protocol.device,
-        description=description,
-    )
-    if arm.last_layer is not None:
-        retrain_last_layer(
+    with preserved_rng(derive(seed, "items") % 2**32):  # a transform may draw from Python's or numpy's state
+        train_classifier(
             network,
-            arm.last_layer,
-            training,
-            steps=protocol.steps - first_stage,
-            batch_size=protocol.batch_size,
+            iter(batches),
+            steps=first_stage,
             learning_rate=protocol.learning_rate,
-            augmentation=_augmentation(arm, protocol),
+            loss=loss,
             seed=seed,
             device=protocol.device,
+            description=description,
         )
-        corrected = True
+        if arm.last_layer is not None:
+            retrain_last_layer(
+                network,
+                arm.last_layer,
+                training,
+                steps=protocol.steps - first_stage,
+                batch_size=protocol.batch_size,
+                learning_rate=protocol.learning_rate,
+                augmentation=_augmentation(arm, protocol),
+                seed=seed,
+                device=protocol.device,
+            )
+            corrected = True
     return network, np.full(len(shares), 1 / len(shares)) if corrected else shares
 
 
@@ -157,6 +161,13 @@ def _class_shares(data: Any, training: TrainingSet) -> npt.NDArray[np.float64]:
     weights = [data.weight_of(index) for index in range(len(data))] if isinstance(data, WithWeights) else None
     counts = np.bincount(np.array(labels, np.int64), weights, minlength=len(training.counts))
     shares: npt.NDArray[np.float64] = counts / counts.sum()
+    return shares
+
+
+def _inverse(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Returns class shares in proportion to 1 / n_c, as CMO draws its foregrounds."""
+    inverse = np.where(counts > 0, 1 / np.maximum(counts, 1), 0.0)
+    shares: npt.NDArray[np.float64] = inverse / inverse.sum()
     return shares
 
 
@@ -255,8 +266,9 @@ class _Batches:
             return MajorityToMinority(
                 network=self.network, guide=guide, counts=counts.float(), first=round(0.6 * self.steps)
             )
+        augmentation, takes = _augmentation(self.arm, self.protocol), self.training.takes()
         rare = weighted_batches(
-            self.training.takes(),
+            takes if augmentation is None else lambda rows: augmentation(takes(rows)),
             self.training.view.targets,
             batch_size=self.protocol.batch_size,
             power=-1.0,

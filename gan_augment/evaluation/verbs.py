@@ -19,7 +19,7 @@ EVALUATE_EXAMPLE = example(
 )
 RECOMMEND_EXAMPLE = example(
     "gan-augment recommend data/train",
-    "gan-augment recommend data/train --folds 5 --gan-steps 5000 --json",
+    "gan-augment recommend data/train --folds 3 --gan-steps 5000 --json",
 )
 
 Flip = Annotated[bool, typer.Option("--flip", help="Let augmented arms mirror images; is a mirrored one still right?")]
@@ -107,7 +107,7 @@ def _table(result: Any) -> list[str]:
 
 def recommend(
     train: Annotated[Path, typer.Argument(help="Training images, a folder for each class.")],
-    folds: Annotated[int, typer.Option(help="A GAN is trained for each.", min=2)] = 3,
+    folds: Annotated[int, typer.Option(help="A GAN is trained for each.", min=2)] = 5,
     recipe: Annotated[str, typer.Option(help="dagan, sngan, or auto for the one measured best.")] = "auto",
     gan_steps: Annotated[int | None, typer.Option(help="Steps of the GAN; the recipe's own by default.")] = None,
     steps: Steps = 1000,

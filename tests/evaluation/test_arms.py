@@ -71,7 +71,7 @@ def test_a_pool_of_its_own_is_enough() -> None:
 
 
 def test_an_unknown_list_is_refused() -> None:
-    with pytest.raises(ga.ConfigError, match="arms= among quick, grid, all, or a list of ga.Arm, found 'some'"):
+    with pytest.raises(ga.ConfigError, match=r"arms= among quick, grid, all, or a list of ga\.Arm, found 'some'"):
         arm_set("some")
 
 
@@ -116,9 +116,7 @@ def test_kinds() -> None:
 @pytest.fixture(scope="module")
 def flat() -> TrainingSet:
     unused = problems.view(problems.problem(3, (12, 12, 12)))
-    return TrainingSet(
-        view=problems.view(problems.problem(0)), pool=problems.drawn_pool(), unused=unused, min_images=0
-    )
+    return TrainingSet(view=problems.view(problems.problem(0)), pool=problems.drawn_pool(), unused=unused, min_images=0)
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +164,7 @@ def test_volumes_train(name: str, deep: TrainingSet, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("name", ["ce_natural_cutmix", "ce_natural_cmo"])
 def test_patches_of_volumes_are_refused(name: str, deep: TrainingSet) -> None:
     tested = problems.held_out(problems.problem(9, (2, 2, 2), shape=(8, 8, 8)))
-    with pytest.raises(ga.ConfigError, match="two dimensions for (cutmix|cmo), found 3; use mixup or remix"):
+    with pytest.raises(ga.ConfigError, match=r"two dimensions for (cutmix|cmo), found 3; use mixup or remix"):
         score_arm(EVERY[name], deep, problems.protocol(steps=3, batch_size=4), tested, seed=0)
 
 

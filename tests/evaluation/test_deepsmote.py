@@ -40,6 +40,7 @@ def test_a_class_of_one_image_repeats_it(counts: tuple[int, ...]) -> None:
     assert deep_smote(Pictures(counts), steps=2).counts[2] >= 7
 
 
+@pytest.mark.slow
 def test_images_look_like_their_class() -> None:
     base = problems.problem(0)
     pool = deep_smote(base, steps=150)

@@ -1,13 +1,15 @@
 """What mixing does to images and labels: known cases of each method."""
 
+import itertools
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from gan_augment.evaluation.m2m import MajorityToMinority
-from gan_augment.evaluation.mixing import mixer, remix
+from gan_augment.evaluation.mixing import CMO_SHARE, mixer, remix
 
 COUNTS = torch.tensor([100, 30, 10])
 
@@ -177,3 +179,14 @@ def test_m2m_leaves_no_gradient_in_the_network() -> None:
         network=network, guide=Bright(), counts=torch.tensor([100.0, 50.0, 5.0]), first=0, beta=0.5, accept=0.0
     )(images, labels)
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_the_share_of_cmos_labels_is_what_it_draws() -> None:
+    """The prior of balanced softmax under CMO is that of the mixed labels, so their share has to be known."""
+    counts = torch.tensor([90, 10])
+    images, labels = torch.zeros(32, 1, 28, 28), torch.zeros(32, dtype=torch.int64)
+    rare = itertools.repeat((torch.ones(32, 1, 28, 28), torch.ones(32, dtype=torch.int64)))
+    torch.manual_seed(0)
+    mix = mixer("cmo", counts, rare, ndim=2)
+    drawn = [float(mix(images, labels)[1][:, 1].mean()) for _ in range(4000)]
+    assert np.mean(drawn) == pytest.approx(CMO_SHARE, abs=0.015)

@@ -1,5 +1,6 @@
 """An arm learns, repeats, takes the data that users have, and its outputs are adjusted for what was drawn."""
 
+import random
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from gan_augment.evaluation.training import train_arm
 from gan_augment.losses import balanced_softmax
 from tests.conftest import untouched_rng
 from tests.evaluation import problems
+from tests.helpers import Pictures
 
 
 def training_of(data: Any, **settings: Any) -> TrainingSet:
@@ -27,6 +29,7 @@ def score(arm: Arm, training: TrainingSet, steps: int = 40, test: Any = None, se
 def test_learns_and_repeats_and_leaves_the_global_state() -> None:
     training = training_of(problems.problem(0))
     arm = Arm(name="it", sampling="balanced", augment=True)
+    score(arm, training, 2)  # an import of imbalanced-learn moves Python's state, once
     with untouched_rng():
         first = score(arm, training)
     assert first.scores["balanced_accuracy"] > 0.8
@@ -161,3 +164,18 @@ def test_a_loss_that_becomes_nan_is_an_error() -> None:
     arm = Arm(name="it", loss=lambda logits, labels: logits.sum() * float("nan"))
     with pytest.raises(ga.TrainingError, match="finite classifier loss, found nan at step 0"):
         score(arm, training_of(problems.problem(0)))
+
+
+def test_transforms_that_draw_from_any_global_state_repeat() -> None:
+    def jitter(image: Any) -> Any:
+        light = 0.1 * random.random() + 0.1 * np.random.rand() + 0.1 * float(torch.rand(()))
+        return torch.from_numpy(np.asarray(image, np.float32)[None] / 255) + light
+
+    def scores() -> list[float]:
+        random.seed()
+        np.random.seed()
+        return list(
+            score(Arm(name="it"), training_of(Pictures((24, 8, 4), "pil", transform=jitter)), 10).scores.values()
+        )
+
+    assert np.array_equal(scores(), scores(), equal_nan=True)

@@ -26,7 +26,8 @@ METRICS = {
 }  # fmt: skip
 KEYS = {
     "kind", "version", "sentence", "reference", "main", "seeds", "classes", "counts", "overlap", "settings",
-    "half_steps", "notes", "arms", "seconds", "machine", "versions", "advice", "imbalance_ratio", "pool", "warnings", "audit",
+    "half_steps", "notes", "arms", "seconds", "machine", "versions", "advice", "imbalance_ratio", "pool", "warnings",
+    "audit",
 }  # fmt: skip
 
 
