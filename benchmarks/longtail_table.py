@@ -1,6 +1,7 @@
 """The tables of the long-tail benchmark, from the files of its arms: python -m benchmarks.longtail tables"""
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -39,9 +40,9 @@ def collect() -> dict[str, Files]:
 
 
 def gathered(files: Files) -> EvaluationResult | None:
-    """Returns the arms that all seeds have, over the seeds; None where there are fewer than two."""
+    """Returns the arms that all seeds have, over the seeds; None where none of them is free of a GAN."""
     arms = [arm for arm in max(files.values(), key=len) if all(arm in seed for seed in files.values())]
-    if len(files) < 2 or not any(next(iter(files.values()))[arm]["kind"] == "free" for arm in arms):
+    if not any(next(iter(files.values()))[arm]["kind"] == "free" for arm in arms):
         return None
     seeds = sorted(files)
     first = files[seeds[0]]
@@ -63,6 +64,8 @@ def gathered(files: Files) -> EvaluationResult | None:
 def told(value: Interval, *, sign: bool = False) -> str:
     """Returns an interval in percent, or in points with a sign."""
     form = "{:+.1f}" if sign else "{:.1f}"
+    if math.isnan(value.low):
+        return form.format(100 * value.mean)
     return f"{form.format(100 * value.mean)} [{form.format(100 * value.low)}, {form.format(100 * value.high)}]"
 
 
@@ -82,7 +85,7 @@ def section(title: str, result: EvaluationResult) -> list[str]:
             told(result.interval(arm, "few_recall")),
             "" if own else told(result.difference(arm), sign=True),
             "" if own else told(result.difference(arm, metric="few_recall"), sign=True),
-            "" if own else f"{corrected[arm]:.2g}",
+            "" if own or math.isnan(corrected[arm]) else f"{corrected[arm]:.2g}",
             *[
                 f"{100 * result.interval(arm, metric).mean:.1f}"
                 for metric in ("macro_f1", "macro_auroc", "adjusted_balanced_accuracy", "calibration_error")
@@ -94,7 +97,8 @@ def section(title: str, result: EvaluationResult) -> list[str]:
 
 def remarks(result: EvaluationResult) -> list[str]:
     """Returns what the table does not show: the selector's worth, the ceiling, gain by class."""
-    lines = [f"{len(result.seeds)} replicates. {result.sentence()}"]
+    count = len(result.seeds)
+    lines = [f"{count} replicate{'s' if count > 1 else ''}. {result.sentence()}"]
     for selected, random in (("selected", "random"), ("selected_bs_sqrt", "random_bs_sqrt")):
         if selected in result.scores and random in result.scores:
             worth = result.difference(selected, random)

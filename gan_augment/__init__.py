@@ -3,7 +3,6 @@
 >>> import gan_augment as ga
 """
 
-from gan_augment.audit import Audit, audit
 from gan_augment.augmentation import Augmentation
 from gan_augment.dataset import GANAugmentedDataset, PhaseOut
 from gan_augment.errors import (
@@ -31,6 +30,7 @@ from gan_augment.features import TrainedExtractor
 from gan_augment.folders import open_folder
 from gan_augment.images import ImageSpec
 from gan_augment.pool import SyntheticPool
+from gan_augment.quality import Audit, audit
 from gan_augment.report import write_report
 from gan_augment.selection import CentroidSelector
 from gan_augment.source import RawView

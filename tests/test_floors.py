@@ -15,7 +15,7 @@ FLOORS = {
     "report": 5,
     "dataset": 4,
     "evaluation": 4,
-    "audit": 4,
+    "quality": 4,
     "training": 3,
     "pool": 3,
     "synthesizers": 2,

@@ -62,10 +62,10 @@ class DemoSettings:
         synthetic_share: Dose of every arm with synthetic images.
     """
 
-    gan_steps: int = 600
+    gan_steps: int = 300
     gan_learning_rate: float = 5e-4
     judge_steps: int = 300
-    classifier_steps: int = 500
+    classifier_steps: int = 400
     synthetic_share: float = 0.5
 
 

@@ -17,7 +17,6 @@ import torch
 from tqdm import tqdm
 
 from gan_augment.artifacts import new_folder, storing, versions, write_json
-from gan_augment.audit import Audit, audit
 from gan_augment.demo.digits import IMBALANCE_RATIO, long_tail
 from gan_augment.demo.replicate import STAGES, DemoSettings, Replicate, compare_scores
 from gan_augment.errors import ArtifactError, ConfigError
@@ -25,13 +24,14 @@ from gan_augment.evaluation import EvaluationResult
 from gan_augment.features import TrainedExtractor
 from gan_augment.machine import describe_machine
 from gan_augment.pool import SyntheticPool
+from gan_augment.quality import Audit, audit
 from gan_augment.report import sample_grid, write_report
 from gan_augment.source import RawView
 
 __all__ = ["KIND", "run_demo", "run_replicates"]
 
 KIND = "gan_augment demo"
-_ADVICE = "More seeds are in benchmarks/results/digits.md (make bench writes it)."
+_ADVICE = "More seeds are in benchmarks/results/digits.md (make bench-all writes it)."
 
 
 def run_demo(

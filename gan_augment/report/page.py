@@ -19,7 +19,7 @@ from gan_augment.source import RawView
 from gan_augment.types import Extractor
 
 if TYPE_CHECKING:
-    from gan_augment.audit import Audit
+    from gan_augment.quality import Audit
 
 __all__ = ["page_path", "write_report"]
 

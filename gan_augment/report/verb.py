@@ -82,8 +82,8 @@ def report(
 
 
 def _audited(pool: Any, view: Any, holdout: Path | None, seed: int, quiet: bool) -> Any:
-    from gan_augment.audit import audit
     from gan_augment.folders import open_folder
+    from gan_augment.quality import audit
 
     held = None if holdout is None else open_folder(holdout)
     return audit(pool, view, holdout=held, seed=seed, progress=not quiet)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 import gan_augment as ga
-from gan_augment.audit import Audit
 from gan_augment.demo import DemoSettings, run_demo
 from gan_augment.evaluation import EvaluationResult
+from gan_augment.quality import Audit
 from gan_augment.selection import CentroidSelector
 from tests.helpers import Pictures, toy_judge, toy_synthesizer
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_augment.audit import Audit
 from gan_augment.evaluation import EvaluationResult
+from gan_augment.quality import Audit
 from gan_augment.report import write_report
 from gan_augment.report.measures import MEASURES
 from tests.helpers import Pictures

@@ -15,8 +15,8 @@ from PIL import Image
 from torch.utils.data import TensorDataset
 
 import gan_augment as ga
-from gan_augment.audit import Audit
 from gan_augment.evaluation import EvaluationResult
+from gan_augment.quality import Audit
 from gan_augment.report import write_report
 from tests.helpers import Pictures, untrained_judge
 from tests.report.conftest import row

@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import gan_augment as ga
-import gan_augment.audit
+import gan_augment.quality
 from gan_augment.cli import app
 from gan_augment.evaluation import EvaluationResult
 from gan_augment.report import verb
@@ -62,7 +62,7 @@ def test_audits_and_writes_the_page(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("gan_augment.audit.audit", functools.partial(gan_augment.audit.audit, steps=20))
+    monkeypatch.setattr("gan_augment.quality.audit", functools.partial(gan_augment.quality.audit, steps=20))
     page = tmp_path / "new" / "page.html"
     evaluation.save(tmp_path / "result.json")
     verb.report(

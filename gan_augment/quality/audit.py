@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from gan_augment.audit.checks import Finding, findings, mostly_few
-from gan_augment.audit.closeness import closeness
-from gan_augment.audit.material import Material
-from gan_augment.audit.measures import row
-from gan_augment.audit.result import Audit, Verdict
-from gan_augment.audit.spaces import FOLDS, cross_fitted, given_space
 from gan_augment.errors import whole
 from gan_augment.pool import SyntheticPool
+from gan_augment.quality.checks import Finding, findings, mostly_few
+from gan_augment.quality.closeness import closeness
+from gan_augment.quality.material import Material
+from gan_augment.quality.measures import row
+from gan_augment.quality.result import Audit, Verdict
+from gan_augment.quality.spaces import FOLDS, cross_fitted, given_space
 from gan_augment.types import Extractor
 
 __all__ = ["audit"]

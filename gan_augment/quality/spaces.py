@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from gan_augment.audit.material import Features, Material, Space, judged
 from gan_augment.errors import ConfigError
 from gan_augment.features import TrainedExtractor
 from gan_augment.fingerprint import FittedOn
+from gan_augment.quality.material import Features, Material, Space, judged
 from gan_augment.seeds import derive
 from gan_augment.types import IntArray
 

@@ -5,11 +5,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gan_augment.audit.closeness import Closeness
-from gan_augment.audit.material import Material
-from gan_augment.audit.measures import FEW, OVERALL
-from gan_augment.audit.spaces import agreement
 from gan_augment.metrics.shares import excess
+from gan_augment.quality.closeness import Closeness
+from gan_augment.quality.material import Material
+from gan_augment.quality.measures import FEW, OVERALL
+from gan_augment.quality.spaces import agreement
 
 __all__ = ["PROBLEMS", "Finding", "findings"]
 

@@ -14,10 +14,10 @@ import torch
 from sklearn.datasets import load_digits
 from torch.utils.data import TensorDataset
 
-from gan_augment.audit import Audit, audit, spaces
 from gan_augment.errors import ConfigError, DataError, SmallClassWarning
 from gan_augment.features import TrainedExtractor
 from gan_augment.pool import SyntheticPool
+from gan_augment.quality import Audit, audit, spaces
 from gan_augment.selection import CentroidSelector
 from gan_augment.source import RawView
 from gan_augment.types import Features

@@ -7,9 +7,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gan_augment.audit.material import Material, Side
 from gan_augment.metrics.copies import ShiftIndex, authentic
 from gan_augment.metrics.outliers import mahalanobis, residuals
+from gan_augment.quality.material import Material, Side
 from gan_augment.types import FloatArray, IntArray
 
 __all__ = ["COPY_RATIO", "Closeness", "Near", "closeness"]

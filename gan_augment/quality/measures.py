@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from gan_augment.audit.closeness import Closeness
-from gan_augment.audit.material import Features, Material, Side, Space
-from gan_augment.audit.spaces import agreement
 from gan_augment.errors import ConfigError
 from gan_augment.metrics.copies import c_t
 from gan_augment.metrics.distribution import frechet_distance, kernel_distance
 from gan_augment.metrics.diversity import ms_ssim, spread, vendi
 from gan_augment.metrics.manifold import manifold_scores, realism
+from gan_augment.quality.closeness import Closeness
+from gan_augment.quality.material import Features, Material, Side, Space
+from gan_augment.quality.spaces import agreement
 from gan_augment.seeds import derive
 from gan_augment.types import FloatArray, IntArray
 
