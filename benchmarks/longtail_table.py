@@ -40,19 +40,26 @@ def collect() -> dict[str, Files]:
 
 
 def gathered(files: Files) -> EvaluationResult | None:
-    """Returns the arms that all seeds have, over the seeds; None where none of them is free of a GAN."""
+    """Returns the arms over the seeds; None where none of them is free of a GAN.
+
+    A seed that lacks an arm of the fullest one is still being run, and left out.
+    """
+    most = set(max(files.values(), key=len))
+    files = {seed: found for seed, found in files.items() if most <= set(found)}
     arms = [arm for arm in max(files.values(), key=len) if all(arm in seed for seed in files.values())]
     if not any(next(iter(files.values()))[arm]["kind"] == "free" for arm in arms):
         return None
     seeds = sorted(files)
     first = files[seeds[0]]
     counts = first[arms[0]]["counts"]
+    metrics = [
+        name for name in first[arms[0]]["scores"] if all(name in files[s][arm]["scores"] for s in seeds for arm in arms)
+    ]
     ordered = sorted(arms, key=lambda arm: (first[arm]["kind"] != "free", arm))
     return EvaluationResult(
         kinds={arm: first[arm]["kind"] for arm in ordered},
         scores={
-            arm: {metric: [files[s][arm]["scores"][metric] for s in seeds] for metric in first[arm]["scores"]}
-            for arm in ordered
+            arm: {metric: [files[s][arm]["scores"][metric] for s in seeds] for metric in metrics} for arm in ordered
         },
         recalls={arm: [files[s][arm]["recalls"] for s in seeds] for arm in ordered},
         seeds=seeds,
@@ -130,7 +137,7 @@ def pooled(results: Sequence[EvaluationResult]) -> list[str]:
         control = [value for result in having for value in result.difference(arm, random).values]
         replicates = sum(len(result.seeds) for result in having)
         lines.append(
-            f"- {arm} minus each setting's best free arm, {replicates} replicates: {', '.join(parts)}; "
+            f"- {arm} minus each setting's best free arm, {replicates} replicate{'s' if replicates > 1 else ''}: {', '.join(parts)}; "
             f"minus {random}: {told(interval(control), sign=True)}."
         )
     return [*lines, ""] if len(lines) > 2 else []

@@ -21,9 +21,17 @@ def test_the_table_is_what_the_demo_printed() -> None:
 
 def test_the_numbers_of_ten_seeds_are_the_benchmarks() -> None:
     measured = (ROOT / "benchmarks" / "results" / "digits.md").read_text()
-    told = README[README.index("Over [ten seeds]") : README.index("## On your own images")].replace("\n", " ")
+    told = README[README.index("Over [ten seeds]") : README.index("### A long tail")].replace("\n", " ")
     numbers = re.findall(r"[+-]\d+\.\d+ \[[^]]+\]", told)
     assert len(numbers) == 4
+    assert all(number in measured for number in numbers)
+
+
+def test_the_numbers_of_the_long_tail_are_the_benchmarks() -> None:
+    measured = (ROOT / "benchmarks" / "results" / "longtail.md").read_text()
+    told = README[README.index("### A long tail") : README.index("### On your own set")].replace("\n", " ")
+    numbers = re.findall(r"[+-]\d+\.\d+(?: \[[^]]+\])?", told)
+    assert len(numbers) >= 4
     assert all(number in measured for number in numbers)
 
 
