@@ -137,7 +137,7 @@ def pooled(results: Sequence[EvaluationResult]) -> list[str]:
         control = [value for result in having for value in result.difference(arm, random).values]
         replicates = sum(len(result.seeds) for result in having)
         lines.append(
-            f"- {arm} minus each setting's best free arm, {replicates} replicate{'s' if replicates > 1 else ''}: {', '.join(parts)}; "
+            f"- {arm} minus each setting's best free arm, {replicates} replicates in all: {', '.join(parts)}; "
             f"minus {random}: {told(interval(control), sign=True)}."
         )
     return [*lines, ""] if len(lines) > 2 else []
