@@ -44,7 +44,7 @@ def gathered(files: Files) -> EvaluationResult | None:
 
     A seed that lacks an arm of the fullest one is still being run, and left out.
     """
-    most = set(max(files.values(), key=len))
+    most = max((set(found) for found in files.values()), key=len)
     files = {seed: found for seed, found in files.items() if most <= set(found)}
     arms = [arm for arm in max(files.values(), key=len) if all(arm in seed for seed in files.values())]
     if not any(next(iter(files.values()))[arm]["kind"] == "free" for arm in arms):

@@ -60,7 +60,8 @@ class Arm:
         sampling: Classes are drawn as in the data ("natural"), in proportion to the square root of their images
             ("sqrt"), or all alike ("balanced"). Done with the slots of a `GANAugmentedDataset`: without synthetic
             images it is random oversampling.
-        loss: A name of `LOSSES`, or the user's own function of logits `(N, num_classes)` and labels `(N,)`. Balanced
+        loss: A name of `LOSSES`, or the user's own function of logits `(N, num_classes)` and labels `(N,)` (class
+            shares `(N, num_classes)` where the arm mixes images or weighs synthetic ones). Balanced
             softmax takes the class shares of the batches as sampled for its prior, so with balanced sampling it is
             cross-entropy.
         augment: True for the evaluation's augmentation, or an `Augmentation` of its own.

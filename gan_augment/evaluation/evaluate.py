@@ -13,7 +13,8 @@ from torch import nn
 from gan_augment.augmentation import Augmentation
 from gan_augment.errors import ConfigError, DataError, whole
 from gan_augment.evaluation.arms import Arm, arm_set, check_arms
-from gan_augment.evaluation.data import HeldOut, TrainingSet, as_tensors, held_out_set, is_finished
+from gan_augment.evaluation.data import TrainingSet
+from gan_augment.evaluation.finished import HeldOut, as_tensors, held_out_set, is_finished
 from gan_augment.evaluation.kept import Kept
 from gan_augment.evaluation.overlap import check_no_overlap
 from gan_augment.evaluation.result import EvaluationResult

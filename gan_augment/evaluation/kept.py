@@ -11,7 +11,8 @@ import numpy as np
 from gan_augment.artifacts import read_json, storing, versions, write_json
 from gan_augment.errors import ArtifactError
 from gan_augment.evaluation.arms import Arm
-from gan_augment.evaluation.data import HeldOut, TrainingSet
+from gan_augment.evaluation.data import TrainingSet
+from gan_augment.evaluation.finished import HeldOut
 from gan_augment.evaluation.training import Protocol, Scored
 from gan_augment.fingerprint import hash_array, hash_items, hash_json
 from gan_augment.pipelines import preserved_rng

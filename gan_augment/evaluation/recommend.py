@@ -14,7 +14,8 @@ from gan_augment.augmentation import Augmentation
 from gan_augment.dataset import PhaseOut
 from gan_augment.errors import ConfigError, SmallClassWarning, whole
 from gan_augment.evaluation.arms import Arm, Synthetic, check_arms
-from gan_augment.evaluation.data import TrainingSet, as_tensors, held_out_set, is_finished
+from gan_augment.evaluation.data import TrainingSet
+from gan_augment.evaluation.finished import as_tensors, held_out_set, is_finished
 from gan_augment.evaluation.overlap import check_no_overlap
 from gan_augment.evaluation.result import EvaluationResult
 from gan_augment.evaluation.training import Protocol, Scored, score_arm

@@ -19,7 +19,8 @@ from gan_augment.augmentation import Augmentation
 from gan_augment.dataset import GANAugmentedDataset, PhaseOut
 from gan_augment.errors import ConfigError, DataError
 from gan_augment.evaluation.arms import Arm, Loss
-from gan_augment.evaluation.data import HeldOut, TrainingSet, WithWeights
+from gan_augment.evaluation.data import TrainingSet, WithWeights
+from gan_augment.evaluation.finished import HeldOut
 from gan_augment.evaluation.last_layer import retrain_last_layer
 from gan_augment.evaluation.m2m import MajorityToMinority
 from gan_augment.evaluation.mixing import CMO_SHARE, mixer

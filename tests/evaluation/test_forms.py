@@ -10,7 +10,7 @@ from torch.utils.data import TensorDataset
 
 import gan_augment as ga
 from gan_augment.evaluation import Arm, EvaluationResult, Synthetic, evaluate, held_out_set
-from gan_augment.evaluation.data import as_tensors
+from gan_augment.evaluation.finished import as_tensors
 from tests.conftest import untouched_rng
 from tests.evaluation.problems import Log, problem, view
 from tests.helpers import Pictures, noisy, pil_to_tensor, toy_synthesizer
