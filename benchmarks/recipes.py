@@ -25,6 +25,7 @@ from gan_augment.source import RawView
 from gan_augment.training import fit
 
 SEEDS = range(3)
+STEPS = 600
 SAMPLES = 200
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "dagan": ("dagan", {}),
@@ -68,7 +69,7 @@ def measure(seed: int, recipe: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    steps, rate = DemoSettings().gan_steps, DemoSettings().gan_learning_rate
+    steps, rate = STEPS, DemoSettings().gan_learning_rate
     every, rows = [], []
     for name, (recipe, changes) in VARIANTS.items():
         settings = {"steps": steps, "learning_rate": rate, **changes}

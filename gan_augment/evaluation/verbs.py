@@ -44,8 +44,9 @@ def evaluate(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train the same classifier under several arms and say whether the synthetic images help.
+    """Compare arms: do the synthetic images help?
 
+    The same classifier is trained under every arm, with as many steps and from the same weights.
     No test image may have been seen by the training set, the GAN or the judge: that is checked. A run that was killed
     goes on where it was when the same command is given again.
     """
@@ -118,8 +119,9 @@ def recommend(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Find out by cross-validation on the training images alone whether synthetic images help, and in which dose.
+    """Say whether to use synthetic images, and how many.
 
+    By cross-validation on the training images alone.
     Takes as long as training a GAN and eight classifiers for each fold. It may say: too few to tell, or: do not use it.
     """
     from gan_augment.evaluation.recommend import recommend as run

@@ -36,8 +36,9 @@ def report(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Audit a pool and write a page about it: what was made, how good it is, and whether it helped.
+    """Audit a pool and write a page about it.
 
+    It tells what was made, how good it is, and whether it helped.
     The page is one HTML file that needs no network. It shows real images: do not give it to those who may not see them.
     """
     from gan_augment.evaluation import EvaluationResult
