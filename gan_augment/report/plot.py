@@ -92,7 +92,7 @@ def gain_plot(gains: Sequence[dict[str, Any]]) -> str:
     parts += [write(x(images), bottom + 20, f"{images:g}") for images in _sizes(10**first, 10**last)]
     for row, place in zip(shown, _beside([x(row["images"]) for row in shown]), strict=True):
         parts.append(_gain(row, place, y, named=len(shown) <= _NAMED))
-    parts.append(write((left + right) / 2, bottom + 42, "training images of the class"))
+    parts.append(write((left + right) / 2, bottom + 42, "training images"))
     return _svg(720, bottom + 52, "Gain in recall of each class against its training images", parts)
 
 
