@@ -223,7 +223,8 @@ def test_flipped_bits_are_found(tmp_path: Path) -> None:
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
 sys.path.insert(0, {root!r})
 from tests.training.test_trainer import fit, quick
 fit(quick(steps=100000), out={out!r}, checkpoint_every=20)
