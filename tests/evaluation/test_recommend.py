@@ -33,7 +33,7 @@ def noise_pool(fitted: RawView, seed: int) -> ga.SyntheticPool:
 
 
 def run(data: Any = None, build: Callable[..., Any] = noise_pool, **settings: Any) -> Recommendation:
-    options = {"candidates": [DOSE], "steps": 3, "classifier": linear, "min_images": 0, "progress": False}
+    options = {"candidates": [DOSE], "folds": 3, "steps": 3, "classifier": linear, "min_images": 0, "progress": False}
     return recommend(data or problem(0), build=build, **{**options, **settings})
 
 
