@@ -6,6 +6,7 @@ are off by default: in medical images a flip can move the heart to the other sid
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -52,46 +53,50 @@ class Augmentation:
         """Returns an augmentation that changes nothing."""
         return cls(translate=0.0, rotate=0.0, scale=0.0)
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Returns the batch augmented, from torch's global random state; gradients flow through."""
+    def __call__(self, images: Tensor, draw: Callable[..., Tensor] = torch.rand) -> Tensor:
+        """Returns the batch augmented; gradients flow through.
+
+        Args:
+            images: `(N, C, *spatial)`.
+            draw: Returns numbers in [0, 1) of a shape; by default from torch's global random state.
+        """
         if self.translate or self.rotate or self.scale or self.flip:
-            theta = self._affine(len(images), tuple(images.shape[2:])).to(images.device, images.dtype)
+            theta = self._affine(len(images), tuple(images.shape[2:]), draw).to(images.device, images.dtype)
             sampling = functional.affine_grid(theta, list(images.shape), align_corners=False)
             images = functional.grid_sample(images, sampling, padding_mode="border", align_corners=False)
         if self.contrast:
             mean = images.flatten(1).mean(1).reshape(-1, *[1] * (images.ndim - 1))
-            images = (images - mean) * (1 + self._draw(images, self.contrast)) + mean
+            images = (images - mean) * (1 + self._change(images, self.contrast, draw)) + mean
         if self.brightness:
-            images = images + self._draw(images, self.brightness)
-        return self._cut(images) if self.cutout else images
+            images = images + self._change(images, self.brightness, draw)
+        return self._cut(images, draw) if self.cutout else images
 
     @staticmethod
-    def _draw(images: Tensor, strength: float) -> Tensor:
-        shape = (len(images), *[1] * (images.ndim - 1))
-        return ((torch.rand(shape) * 2 - 1) * strength).to(images)
+    def _change(images: Tensor, strength: float, draw: Callable[..., Tensor]) -> Tensor:
+        return ((draw(len(images), *[1] * (images.ndim - 1)) * 2 - 1) * strength).to(images)
 
-    def _affine(self, count: int, spatial: tuple[int, ...]) -> Tensor:
+    def _affine(self, count: int, spatial: tuple[int, ...], draw: Callable[..., Tensor]) -> Tensor:
         """Returns `(count, ndim, ndim + 1)`; the coordinates run from the last dimension to the first.
 
         Each runs from -1 to 1 whatever the side, so a turn of a picture that is no square takes its sides in.
         """
         ndim, (height, width) = len(spatial), spatial[-2:]
-        angle = (torch.rand(count) * 2 - 1) * self.rotate
-        size = 1 + (torch.rand(count) * 2 - 1) * self.scale
-        mirror = 1.0 - 2.0 * (torch.rand(count) < 0.5) * float(self.flip)
+        angle = (draw(count) * 2 - 1) * self.rotate
+        size = 1 + (draw(count) * 2 - 1) * self.scale
+        mirror = 1.0 - 2.0 * (draw(count) < 0.5) * float(self.flip)
         linear = torch.eye(ndim).repeat(count, 1, 1)
         linear[:, 0, 0], linear[:, 0, 1] = angle.cos(), -angle.sin() * height / width
         linear[:, 1, 0], linear[:, 1, 1] = angle.sin() * width / height, angle.cos()
         linear = linear / size.reshape(-1, 1, 1)
         linear[:, :, 0] = linear[:, :, 0] * mirror[:, None]
-        shift = (torch.rand(count, ndim) * 2 - 1) * 2 * self.translate
+        shift = (draw(count, ndim) * 2 - 1) * 2 * self.translate
         return torch.cat([linear, shift[:, :, None]], dim=2)
 
-    def _cut(self, images: Tensor) -> Tensor:
+    def _cut(self, images: Tensor, draw: Callable[..., Tensor]) -> Tensor:
         count, spatial = len(images), images.shape[2:]
         inside = torch.ones(count, 1, *spatial, dtype=torch.bool, device=images.device)
         for dim, side in enumerate(spatial):
-            center = torch.rand(count) * side
+            center = draw(count) * side
             distance = (torch.arange(side)[None] + 0.5 - center[:, None]).abs()
             hit = (distance <= self.cutout * side / 2).to(images.device)
             inside = inside & hit.reshape(count, 1, *[side if d == dim else 1 for d in range(len(spatial))])

@@ -1,9 +1,10 @@
 """Recipes: one published GAN a file, and the registry of their names."""
 
 from gan_augment.errors import ConfigError
-from gan_augment.recipes.base import Need, Phase, Recipe, Tools, Update
+from gan_augment.recipes.base import Need, Phase, Recipe, Update
 from gan_augment.recipes.dagan import DAGAN
 from gan_augment.recipes.sngan import SNGAN
+from gan_augment.recipes.tools import Part, Tools
 
 __all__ = [
     "AUTO",
@@ -11,6 +12,7 @@ __all__ = [
     "RECIPES",
     "SNGAN",
     "Need",
+    "Part",
     "Phase",
     "Recipe",
     "Tools",

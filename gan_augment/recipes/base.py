@@ -1,6 +1,8 @@
 """The Recipe protocol: what one published GAN adds to the shared blocks, losses and the one training loop."""
 
+import bisect
 import dataclasses
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -12,24 +14,12 @@ from torch import Tensor, nn
 from gan_augment.augmentation import Augmentation
 from gan_augment.errors import ArtifactError, ConfigError, whole
 from gan_augment.networks import NetworkSpec
+from gan_augment.recipes.tools import Tools
 
-__all__ = ["Batch", "Loss", "Need", "Networks", "Phase", "Recipe", "Tools", "Update"]
+__all__ = ["Batch", "Loss", "Need", "Networks", "Phase", "Recipe", "Update"]
 
 Networks = Mapping[str, nn.Module]
 Batch = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Tools:
-    """What a loss function is handed besides networks and batch.
-
-    Attributes:
-        augment: The recipe's augmentation; differentiable, fresh random numbers at each call.
-        progress: Share of all steps done, 0 to 1.
-    """
-
-    augment: Callable[[Tensor], Tensor]
-    progress: float
 
 
 Loss = Callable[[Networks, Batch, Tools], dict[str, Tensor]]
@@ -42,11 +32,12 @@ class Need:
     Attributes:
         pairing: "single" gives `names[0]` and `labels`. "same-class" gives two different images of one class as
             `names[0]` and `names[1]`, and `labels`. "unpaired" gives each name an independent draw of the class
-            that stands at its position (a domain), and `{name}_labels`.
+            that stands at its position (a domain), and `{name}_labels`. "neighbours" gives an image as `names[0]`,
+            one of the images of its class that are nearest to it by `Recipe.embed` as `names[1]`, and `labels`.
         names: What the image tensors, `(N, C, *grid)`, are called.
     """
 
-    pairing: Literal["single", "same-class", "unpaired"]
+    pairing: Literal["single", "same-class", "unpaired", "neighbours"]
     names: tuple[str, ...]
 
 
@@ -61,6 +52,8 @@ class Update:
         every: Take it in every so-manieth step.
         learning_rate: Adam's.
         betas: Adam's.
+        schedule: Returns Adam's options (`lr`, `betas`) at a share of all steps; None where they stay.
+        optimizer: Name of the optimiser, for updates that share one (a lazy penalty); None for one of its own.
     """
 
     name: str
@@ -69,6 +62,13 @@ class Update:
     learning_rate: float
     every: int = 1
     betas: tuple[float, float] = (0.0, 0.99)
+    schedule: Callable[[float], Mapping[str, Any]] | None = None
+    optimizer: str | None = None
+
+    @property
+    def optimizer_name(self) -> str:
+        """Name of the optimiser that takes the step."""
+        return self.optimizer or self.name
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,15 @@ class Phase:
         name: Shown in logs.
         share: Share of all steps.
         updates: Taken in this order in each step.
+        need: What its batches hold; None for the recipe's need.
+        begin: Called with the networks before its first step, to hand weights from one to another.
     """
 
     name: str
     share: float
     updates: tuple[Update, ...]
+    need: Need | None = None
+    begin: Callable[[Networks], None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +172,23 @@ class Recipe(ABC):
     def phases(self) -> tuple[Phase, ...]:
         """Returns the phases of the training: one, unless a recipe says otherwise."""
         return (Phase("adversarial", 1.0, self.updates()),)
+
+    def first_steps(self) -> list[int]:
+        """Returns the first step of each phase."""
+        shares = itertools.accumulate((phase.share for phase in self.phases()), initial=0.0)
+        return [math.ceil(share * self.steps - 1e-9) for share in shares][:-1]
+
+    def phase_at(self, step: int) -> Phase:
+        """Returns the phase that a step is in."""
+        return self.phases()[bisect.bisect_right(self.first_steps(), step) - 1]
+
+    def decay(self, step: int) -> float:
+        """Returns the decay of the moving average at a step: less at first, so that initial weights fade."""
+        return min(self.ema, (1 + step) / (10 + step))
+
+    def embed(self, networks: Networks, images: Tensor) -> Tensor:
+        """Returns features `(N, D)` by which "neighbours" are found; only recipes with such a need have them."""
+        raise NotImplementedError(f"{self.name} finds no neighbours")
 
     def to_json(self) -> dict[str, Any]:
         """Returns name and settings as JSON values."""

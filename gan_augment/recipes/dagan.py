@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from gan_augment.losses import hinge_discriminator, hinge_generator, mode_seeking
 from gan_augment.networks import ImageGenerator, NetworkSpec, PairDiscriminator
-from gan_augment.recipes.base import Batch, Need, Networks, Recipe, Tools, Update
+from gan_augment.recipes.base import Batch, Need, Networks, Recipe, Update
+from gan_augment.recipes.tools import Tools
 
 __all__ = ["DAGAN"]
 
@@ -42,12 +43,9 @@ class DAGAN(Recipe):
         """Returns one discriminator step and one generator step."""
         return self._alternating(self._discriminator, self._generator)
 
-    def _latents(self, source: Tensor) -> Tensor:
-        return torch.randn(len(source), self.latent_dim, device=source.device)
-
     def _discriminator(self, networks: Networks, batch: Batch, tools: Tools) -> dict[str, Tensor]:
         with torch.no_grad():
-            fake = networks["generator"](batch["source"], self._latents(batch["source"]))
+            fake = networks["generator"](batch["source"], tools.latents(batch["source"], self.latent_dim))
         source = tools.augment(torch.cat([batch["source"], batch["source"]]))
         candidate = tools.augment(torch.cat([batch["real"], fake]))
         real_logits, fake_logits = networks["discriminator"](source, candidate).chunk(2)
@@ -55,12 +53,12 @@ class DAGAN(Recipe):
 
     def _generator(self, networks: Networks, batch: Batch, tools: Tools) -> dict[str, Tensor]:
         source = batch["source"]
-        latents = self._latents(source)
+        latents = tools.latents(source, self.latent_dim)
         fake = networks["generator"](source, latents)
         logits = networks["discriminator"](tools.augment(source), tools.augment(fake))
         terms = {"hinge": hinge_generator(logits)}
         if self.diversity:
-            others = self._latents(source)
+            others = tools.latents(source, self.latent_dim)
             other = networks["generator"](source, others)
             terms["diversity"] = self.diversity * mode_seeking(fake, other, latents, others)
         return terms

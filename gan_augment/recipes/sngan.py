@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from gan_augment.losses import hinge_discriminator, hinge_generator, mode_seeking
 from gan_augment.networks import ClassGenerator, NetworkSpec, ProjectionDiscriminator
-from gan_augment.recipes.base import Batch, Need, Networks, Recipe, Tools, Update
+from gan_augment.recipes.base import Batch, Need, Networks, Recipe, Update
+from gan_augment.recipes.tools import Tools
 
 __all__ = ["SNGAN"]
 
@@ -42,25 +43,22 @@ class SNGAN(Recipe):
         """Returns one discriminator step and one generator step."""
         return self._alternating(self._discriminator, self._generator)
 
-    def _latents(self, labels: Tensor) -> Tensor:
-        return torch.randn(len(labels), self.latent_dim, device=labels.device)
-
     def _discriminator(self, networks: Networks, batch: Batch, tools: Tools) -> dict[str, Tensor]:
         labels = batch["labels"]
         with torch.no_grad():
-            fake = networks["generator"](self._latents(labels), labels)
+            fake = networks["generator"](tools.latents(labels, self.latent_dim), labels)
         both = tools.augment(torch.cat([batch["real"], fake]))
         real_logits, fake_logits = networks["discriminator"](both, torch.cat([labels, labels])).chunk(2)
         return {"hinge": hinge_discriminator(real_logits, fake_logits)}
 
     def _generator(self, networks: Networks, batch: Batch, tools: Tools) -> dict[str, Tensor]:
         labels = batch["labels"]
-        latents = self._latents(labels)
+        latents = tools.latents(labels, self.latent_dim)
         fake = networks["generator"](latents, labels)
         terms = {"hinge": hinge_generator(networks["discriminator"](tools.augment(fake), labels))}
         if self.diversity:
-            some = slice(0, max(1, len(labels) // 4))  # a quarter of the batch: the term is weak and costs a forward
-            others = self._latents(labels[some])
+            some = slice(None, None, 4)  # a quarter of the batch: the term is weak and costs a forward
+            others = tools.latents(labels[some], self.latent_dim)
             other = networks["generator"](others, labels[some])
             terms["diversity"] = self.diversity * mode_seeking(fake[some], other, latents[some], others)
         return terms

@@ -7,7 +7,7 @@ from torch import Tensor
 from gan_augment.balance import item_weights
 from gan_augment.errors import DataError
 from gan_augment.images import ImageSpec
-from gan_augment.recipes import Need
+from gan_augment.recipes import Need, Part, Recipe
 from gan_augment.seeds import derive
 from gan_augment.source import RawView
 from gan_augment.types import IntArray, as_tensor
@@ -21,9 +21,7 @@ class Batches:
     Args:
         view: The training split.
         spec: How raw images map to [-1, 1].
-        need: The tensors and their pairing.
-        batch_size: Images of each name.
-        label_power: Classes are drawn in proportion to n_c to this power.
+        recipe: Says what a batch holds, its size, and how classes are drawn.
         seed: Of all draws.
         device: Where the tensors go.
 
@@ -31,41 +29,37 @@ class Batches:
         DataError: A pairing needs a class that is not there.
     """
 
-    def __init__(
-        self,
-        view: RawView,
-        spec: ImageSpec,
-        need: Need,
-        *,
-        batch_size: int,
-        label_power: float,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        self.need, self.batch_size, self.seed, self.device = need, batch_size, seed, device
+    def __init__(self, view: RawView, spec: ImageSpec, recipe: Recipe, *, seed: int, device: torch.device) -> None:
+        self.recipe, self.seed, self.device = recipe, seed, device
         self._targets = view.targets
-        self._weights = item_weights(view.targets, label_power)
+        self._weights = item_weights(view.targets, recipe.label_power)
         self._order = np.argsort(view.targets, kind="stable")
         self._sizes = view.counts
         self._starts = np.concatenate([[0], np.cumsum(self._sizes)[:-1]])
         self._place = np.empty(len(view), np.int64)
         self._place[self._order] = np.arange(len(view))
+        for phase in recipe.phases():
+            self._check_domains(phase.need or recipe.need)
+        self._load = view.loader(spec)
+
+    def _check_domains(self, need: Need) -> None:
         if need.pairing == "unpaired" and len(need.names) > np.count_nonzero(self._sizes):
             raise DataError(
                 f"expected {len(need.names)} domains (classes) for {', '.join(need.names)}, found "
                 f"{np.count_nonzero(self._sizes)}"
             )
-        self._load = view.loader(spec)
 
-    def __call__(self, step: int) -> dict[str, Tensor]:
-        """Returns the batch of a step."""
+    def __call__(self, step: int, part: Part) -> dict[str, Tensor]:
+        """Returns a part of the batch of a step: rows are drawn for the whole batch, and loaded for the part."""
         rng = np.random.Generator(np.random.Philox(derive(self.seed, "batch", step)))
-        if self.need.pairing == "unpaired":
-            return self._unpaired(rng)
-        rows = rng.choice(len(self._targets), self.batch_size, p=self._weights)
-        batch = {self.need.names[0]: self._take(rows), "labels": as_tensor(self._targets[rows], self.device)}
-        if self.need.pairing == "same-class":
-            batch[self.need.names[1]] = self._take(self._others(rows, rng))
+        need = self.recipe.phase_at(step).need or self.recipe.need
+        size = self.recipe.batch_size
+        if need.pairing == "unpaired":
+            return self._unpaired(need, rng, part)
+        rows = rng.choice(len(self._targets), size, p=self._weights)
+        batch = {need.names[0]: self._take(rows, part), "labels": self._labels(rows, part)}
+        if need.pairing == "same-class":
+            batch[need.names[1]] = self._take(self._others(rows, rng), part)
         return batch
 
     def _others(self, rows: IntArray, rng: np.random.Generator) -> IntArray:
@@ -76,14 +70,17 @@ class Batches:
         others: IntArray = self._order[starts + (self._place[rows] - starts + step) % sizes]
         return others
 
-    def _unpaired(self, rng: np.random.Generator) -> dict[str, Tensor]:
+    def _unpaired(self, need: Need, rng: np.random.Generator, part: Part) -> dict[str, Tensor]:
         batch = {}
-        for name, label in zip(self.need.names, np.flatnonzero(self._sizes), strict=False):
+        for name, label in zip(need.names, np.flatnonzero(self._sizes), strict=False):
             start = self._starts[label]
-            rows = rng.choice(self._order[start : start + self._sizes[label]], self.batch_size)
-            batch[name] = self._take(rows)
-            batch[f"{name}_labels"] = as_tensor(self._targets[rows], self.device)
+            rows = rng.choice(self._order[start : start + self._sizes[label]], self.recipe.batch_size)
+            batch[name] = self._take(rows, part)
+            batch[f"{name}_labels"] = self._labels(rows, part)
         return batch
 
-    def _take(self, rows: IntArray) -> Tensor:
-        return self._load(rows).to(self.device)
+    def _labels(self, rows: IntArray, part: Part) -> Tensor:
+        return as_tensor(self._targets[part.cut(rows)], self.device)
+
+    def _take(self, rows: IntArray, part: Part) -> Tensor:
+        return self._load(part.cut(rows)).to(self.device)

@@ -96,15 +96,7 @@ def fit(
     trainer = Trainer(recipe, spec, seed=seed, device=where)
     if init is not None:
         _start_from(trainer, init)
-    batches = Batches(
-        view,
-        image_spec,
-        recipe.need,
-        batch_size=recipe.batch_size,
-        label_power=recipe.label_power,
-        seed=seed,
-        device=where,
-    )
+    batches = Batches(view, image_spec, recipe, seed=seed, device=where)
     settings = _settings(view, recipe, spec, image_spec, seed, init)
     _run(trainer, batches, settings, _checkpoint_path(out), checkpoint_every, progress)
     synthesizer = TrainedSynthesizer(

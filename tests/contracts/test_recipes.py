@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gan_augment.networks import NetworkSpec
-from gan_augment.recipes import RECIPES, Recipe, Tools
+from gan_augment.recipes import RECIPES, Part, Recipe, Tools
 from gan_augment.source import RawView
 from gan_augment.training.batches import Batches
 from gan_augment.training.trainer import Trainer
@@ -29,15 +29,7 @@ def dataset(spec: NetworkSpec, count: int = 18) -> list[tuple[torch.Tensor, int]
 
 def trainer_of(recipe: Recipe, spec: NetworkSpec, seed: int = 0) -> tuple[Trainer, Batches]:
     view = RawView(dataset(spec), progress=False)
-    batches = Batches(
-        view,
-        view.spec(),
-        recipe.need,
-        batch_size=recipe.batch_size,
-        label_power=0.5,
-        seed=seed,
-        device=torch.device("cpu"),
-    )
+    batches = Batches(view, view.spec(), recipe, seed=seed, device=torch.device("cpu"))
     return Trainer(recipe, spec, seed=seed, device=torch.device("cpu")), batches
 
 
@@ -55,13 +47,14 @@ def recipe_class(request: pytest.FixtureRequest) -> type[Recipe]:
 def test_losses_reach_their_own_networks_and_no_others(recipe_class: type[Recipe], spec: NetworkSpec) -> None:
     recipe = small(recipe_class)
     trainer, batches = trainer_of(recipe, spec)
-    batch = batches(0)
-    for phase in recipe.phases():
+    whole = Part(0, 1, recipe.batch_size)
+    for first, phase in zip(recipe.first_steps(), recipe.phases(), strict=True):
+        batch = batches(first, whole)
         for update in phase.updates:
             for name, network in trainer.networks.items():
                 network.zero_grad(set_to_none=True)
                 network.requires_grad_(name in update.parameters)
-            losses = update.loss(trainer.networks, batch, Tools(recipe.augmentation, 0.5))
+            losses = update.loss(trainer.networks, batch, Tools(recipe.augmentation, 0.5, first, whole))
             assert all(loss.ndim == 0 for loss in losses.values())
             torch.stack(list(losses.values())).sum().backward()
             for name, network in trainer.networks.items():
@@ -125,7 +118,7 @@ def test_registry_knows_each_by_its_name() -> None:
 
 def test_unpaired_batches_hold_one_domain_each() -> None:
     _, batches = trainer_of(small(CycleShaped), SPECS["8x8"])
-    batch = batches(3)
+    batch = batches(3, Part(0, 1, 6))
     assert set(batch["a_labels"].tolist()) == {0}
     assert set(batch["b_labels"].tolist()) == {1}
     images = torch.stack([image for image, label in dataset(SPECS["8x8"]) if label == 1])

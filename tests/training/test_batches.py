@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import gan_augment as ga
-from gan_augment.recipes import Need
+from gan_augment.recipes import SNGAN, Need, Part
 from gan_augment.training.batches import Batches
 
 COUNTS = (40, 10, 2)
@@ -20,8 +20,12 @@ def view() -> ga.RawView:
 def batches(pairing: str, names: tuple[str, ...], power: float = 0.5, size: int = 64) -> Batches:
     source = view()
     need = Need(pairing, names)  # type: ignore[arg-type]
-    device = torch.device("cpu")
-    return Batches(source, source.spec(), need, batch_size=size, label_power=power, seed=1, device=device)
+    recipe = type("Needing", (SNGAN,), {"need": need})(batch_size=size, label_power=power)
+    return Batches(source, source.spec(), recipe, seed=1, device=torch.device("cpu"))
+
+
+def whole(draw: Batches, step: int) -> dict[str, torch.Tensor]:
+    return draw(step, Part(0, 1, draw.recipe.batch_size))
 
 
 def item(images: torch.Tensor) -> np.ndarray:
@@ -34,7 +38,7 @@ def test_pairs_are_two_different_images_of_one_class() -> None:
     labels = view().targets
     seen = set()
     for step in range(40):
-        batch = draw(step)
+        batch = whole(draw, step)
         first, second = item(batch["source"]), item(batch["real"])
         assert (first != second).all()
         assert (labels[first] == labels[second]).all()
@@ -46,7 +50,7 @@ def test_pairs_are_two_different_images_of_one_class() -> None:
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
 def test_classes_are_drawn_by_their_power(power: float) -> None:
     draw = batches("single", ("real",), power, size=2000)
-    labels = torch.cat([draw(step)["labels"] for step in range(10)]).numpy()
+    labels = torch.cat([whole(draw, step)["labels"] for step in range(10)]).numpy()
     share = np.bincount(labels, minlength=3) / len(labels)
     expected = np.array(COUNTS) ** power / (np.array(COUNTS) ** power).sum()
     np.testing.assert_allclose(share, expected, atol=0.015)
@@ -55,11 +59,18 @@ def test_classes_are_drawn_by_their_power(power: float) -> None:
 def test_a_step_does_not_depend_on_those_before() -> None:
     first, second = batches("single", ("real",)), batches("single", ("real",))
     for step in range(5):
-        first(step)
-    assert torch.equal(first(9)["real"], second(9)["real"])
-    assert not torch.equal(first(9)["real"], first(10)["real"])
+        whole(first, step)
+    assert torch.equal(whole(first, 9)["real"], whole(second, 9)["real"])
+    assert not torch.equal(whole(first, 9)["real"], whole(first, 10)["real"])
 
 
 def test_more_domains_than_classes_is_refused() -> None:
     with pytest.raises(ga.DataError, match=r"4 domains.*found 3"):
         batches("unpaired", ("a", "b", "c", "d"))
+
+
+def test_parts_of_a_batch_are_the_batch() -> None:
+    draw = batches("same-class", ("source", "real"))
+    parts = [draw(3, Part(index, 4, 16)) for index in range(4)]
+    for name, tensor in whole(draw, 3).items():
+        assert torch.equal(torch.cat([part[name] for part in parts]), tensor)
