@@ -1,15 +1,30 @@
 """Losses: pure functions of logits, images and latents."""
 
-from gan_augment.losses.adversarial import hinge_discriminator, hinge_generator
+from gan_augment.losses.adversarial import (
+    hinge_discriminator,
+    hinge_generator,
+    logistic_discriminator,
+    logistic_generator,
+    relativistic,
+    wasserstein_discriminator,
+)
 from gan_augment.losses.classification import LDAM, balanced_softmax, effective_weights, focal
 from gan_augment.losses.diversity import mode_seeking
+from gan_augment.losses.penalties import gradient_norms, gradient_penalty, zero_centred_penalty
 
 __all__ = [
     "LDAM",
     "balanced_softmax",
     "effective_weights",
     "focal",
+    "gradient_norms",
+    "gradient_penalty",
     "hinge_discriminator",
     "hinge_generator",
+    "logistic_discriminator",
+    "logistic_generator",
     "mode_seeking",
+    "relativistic",
+    "wasserstein_discriminator",
+    "zero_centred_penalty",
 ]

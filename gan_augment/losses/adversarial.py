@@ -3,7 +3,14 @@
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["hinge_discriminator", "hinge_generator"]
+__all__ = [
+    "hinge_discriminator",
+    "hinge_generator",
+    "logistic_discriminator",
+    "logistic_generator",
+    "relativistic",
+    "wasserstein_discriminator",
+]
 
 
 def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
@@ -12,5 +19,28 @@ def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def hinge_generator(fake: Tensor) -> Tensor:
-    """Returns -mean D(G(z))."""
+    """Returns -mean D(G(z)), the generator's side of the hinge and of the Wasserstein loss."""
     return -fake.mean()
+
+
+def logistic_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """Returns mean softplus(-D(x)) + mean softplus(D(G(z))) (Goodfellow et al. 2014, equation 1, on logits)."""
+    return functional.softplus(-real).mean() + functional.softplus(fake).mean()
+
+
+def logistic_generator(fake: Tensor) -> Tensor:
+    """Returns mean softplus(-D(G(z))), the non-saturating loss (Goodfellow et al. 2014, section 3)."""
+    return functional.softplus(-fake).mean()
+
+
+def relativistic(better: Tensor, worse: Tensor) -> Tensor:
+    """Returns mean softplus(worse - better), pair by pair (Jolicoeur-Martineau 2018; R3GAN, Huang et al. 2024).
+
+    The discriminator's loss with its reals as `better`, the generator's with its fakes.
+    """
+    return functional.softplus(worse - better).mean()
+
+
+def wasserstein_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """Returns mean D(G(z)) - mean D(x) (Arjovsky et al. 2017)."""
+    return fake.mean() - real.mean()
