@@ -39,7 +39,7 @@ def load(name: str, root: Path = Path("runs/data")) -> ImageSet:
 
     Args:
         name: "digits", a class of torchvision.datasets such as "FashionMNIST" or "CIFAR10", or a folder that holds
-            `train` and `test`, each with a folder for each class.
+            `train` and `test`, each with a folder for each class. "FashionMNIST/2" is shrunk to half the side.
         root: Where torchvision downloads to.
 
     Raises:
@@ -47,6 +47,8 @@ def load(name: str, root: Path = Path("runs/data")) -> ImageSet:
     """
     if name == "digits":
         return _digits()
+    if name.endswith("/2") and not Path(name).is_dir():
+        return _halved(load(name.removesuffix("/2"), root))
     if name == "FashionMNIST" and DEBIAN.is_dir():
         return _idx(DEBIAN)
     if Path(name).is_dir():
@@ -61,6 +63,19 @@ def load(name: str, root: Path = Path("runs/data")) -> ImageSet:
         raise ConfigError(f"expected digits, a class of torchvision.datasets or a folder, found {name!r}")
     train, test = (kind(str(root), train=split, download=True) for split in (True, False))
     return ImageSet(name, _arrays(train), _arrays(test), tuple(train.classes))
+
+
+def _halved(images: ImageSet) -> ImageSet:
+    """Shrinks by means of 2x2 pixels."""
+
+    def half(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        rows, columns = pixels.shape[1] // 2, pixels.shape[2] // 2
+        cells = pixels[:, : 2 * rows, : 2 * columns].reshape(len(pixels), rows, 2, columns, 2, *pixels.shape[3:])
+        shrunk: npt.NDArray[np.uint8] = np.rint(cells.mean(axis=(2, 4))).astype(np.uint8)
+        return shrunk
+
+    (train, labels), (test, test_labels) = images.train, images.test
+    return ImageSet(f"{images.name}-half", (half(train), labels), (half(test), test_labels), images.classes)
 
 
 def _arrays(dataset: Any) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
@@ -116,9 +131,10 @@ def long_tailed(
     rng = np.random.Generator(np.random.Philox(derive(seed, "long tail", images.name)))
     drawn = rng.permutation(len(images.classes))
     if order == "confusable":
-        if images.name not in CONFUSABLE:
+        name = images.name.removesuffix("-half")
+        if name not in CONFUSABLE:
             raise ConfigError(f"expected order random for {images.name}, found confusable, which is not known for it")
-        drawn = np.array([images.classes.index(name) for name in CONFUSABLE[images.name]])
+        drawn = np.array([images.classes.index(label) for label in CONFUSABLE[name]])
     most = min(most, int(np.bincount(targets).min()))
     kept: list[int] = []
     unused: list[int] = []

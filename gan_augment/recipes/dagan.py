@@ -6,14 +6,17 @@ loss and spectral normalisation instead of WGAN-GP, one trunk for both images of
 augmentation.
 """
 
+import dataclasses
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from gan_augment.errors import ConfigError, whole
 from gan_augment.losses import hinge_discriminator, hinge_generator, mode_seeking
-from gan_augment.networks import ImageGenerator, NetworkSpec, PairDiscriminator
+from gan_augment.networks import ImageGenerator, NetworkSpec, PairDiscriminator, PairEncoder
 from gan_augment.recipes.base import Batch, Need, Networks, Recipe, Update
 from gan_augment.recipes.tools import Tools
 
@@ -25,6 +28,18 @@ class DAGAN(Recipe):
     """Image-conditioned GAN: G(x, z) against D(x, candidate).
 
     `diversity` is 0: a mode-seeking term made labels wrong (`benchmarks/results/recipes.md`).
+
+    Attributes:
+        skips: Levels above the bottom at which the source passes through the generator.
+        warp: Whether the generator bends the source and paints over it, instead of painting all anew.
+        classes: Whether the discriminator is told the class too.
+        vary_source: Whether the generator's sources are augmented while it trains, so that it cannot learn the few
+            images of a rare class by heart.
+        delta: Weight of a reconstruction: an encoder codes how the real image differs from the source, and the
+            generator makes the real image of source and code, for half of each batch; 0 for none. What a code does
+            is learned where there are many images and carried over to the rare classes (after Schwartz et al. 2018,
+            arXiv 1806.04734, in the form of Zhu et al. 2017, arXiv 1711.11586, equations 1 to 3).
+        code: Weight of the codes' divergence from N(0, 1), beside a `delta` above 0.
     """
 
     name: ClassVar[str] = "dagan"
@@ -32,31 +47,65 @@ class DAGAN(Recipe):
     need: ClassVar[Need] = Need("same-class", ("source", "real"))
     conditions: ClassVar[tuple[str, ...]] = ("source",)
 
+    skips: int = 1
+    warp: bool = False
+    classes: bool = False
+    vary_source: bool = False
+    delta: float = 0.0
+    code: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole("skips", self.skips, 0)
+        for name in ("delta", "code"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"expected {name} of at least 0, found {getattr(self, name)}")
+
     def networks(self, spec: NetworkSpec) -> dict[str, nn.Module]:
-        """Returns a generator and a discriminator."""
-        return {
-            "generator": ImageGenerator(spec, self.latent_dim, self.width_for(spec)),
-            "discriminator": PairDiscriminator(spec, self.width_for(spec)),
+        """Returns a generator and a discriminator, and an encoder of differences where `delta` asks for one."""
+        width = self.width_for(spec)
+        networks: dict[str, nn.Module] = {
+            "generator": ImageGenerator(spec, self.latent_dim, width, skips=self.skips, warp=self.warp),
+            "discriminator": PairDiscriminator(spec, width, classes=self.classes),
         }
+        if self.delta:
+            networks["encoder"] = PairEncoder(spec, self.latent_dim, width)
+        return networks
 
     def updates(self) -> tuple[Update, ...]:
         """Returns one discriminator step and one generator step."""
-        return self._alternating(self._discriminator, self._generator)
+        discriminator, generator = self._alternating(self._discriminator, self._generator)
+        if self.delta:
+            generator = dataclasses.replace(generator, parameters=("generator", "encoder"))
+        return discriminator, generator
+
+    def _source(self, batch: Batch, tools: Tools) -> Tensor:
+        return tools.augment(batch["source"]) if self.vary_source else batch["source"]
 
     def _discriminator(self, networks: Networks, batch: Batch, tools: Tools) -> dict[str, Tensor]:
+        source, labels = batch["source"], batch["labels"]
         with torch.no_grad():
-            fake = networks["generator"](batch["source"], tools.latents(batch["source"], self.latent_dim))
-        source = tools.augment(torch.cat([batch["source"], batch["source"]]))
+            fake = networks["generator"](self._source(batch, tools), tools.latents(source, self.latent_dim))
+        shown = tools.augment(torch.cat([source, source]))
         candidate = tools.augment(torch.cat([batch["real"], fake]))
-        real_logits, fake_logits = networks["discriminator"](source, candidate).chunk(2)
+        real_logits, fake_logits = networks["discriminator"](shown, candidate, torch.cat([labels, labels])).chunk(2)
         return {"hinge": hinge_discriminator(real_logits, fake_logits)}
 
     def _generator(self, networks: Networks, batch: Batch, tools: Tools) -> dict[str, Tensor]:
-        source = batch["source"]
+        source = self._source(batch, tools)
         latents = tools.latents(source, self.latent_dim)
+        terms: dict[str, Tensor] = {}
+        if self.delta:
+            mean, spread = networks["encoder"](source[::2], batch["real"][::2])
+            coded = mean + latents[::2] * (spread / 2).exp()
+            latents = latents.clone()
+            latents[::2] = coded
         fake = networks["generator"](source, latents)
-        logits = networks["discriminator"](tools.augment(source), tools.augment(fake))
-        terms = {"hinge": hinge_generator(logits)}
+        logits = networks["discriminator"](tools.augment(batch["source"]), tools.augment(fake), batch["labels"])
+        terms["hinge"] = hinge_generator(logits)
+        if self.delta:
+            terms["delta"] = self.delta * (fake[::2] - batch["real"][::2]).abs().mean()
+            terms["code"] = self.code * (mean.square() + spread.exp() - 1 - spread).sum(1).mean() / 2
         if self.diversity:
             others = tools.latents(source, self.latent_dim)
             other = networks["generator"](source, others)

@@ -1,0 +1,225 @@
+"""Which generator helps the rare classes? python -m benchmarks.ablation run --help
+
+Long-tailed Fashion-MNIST of half the side (14x14), so that many variants and seeds can be tried, with development seeds
+only: what is chosen here is confirmed by `benchmarks.longtail` on other seeds and the whole side. Each variant of each
+seed is a file of its own in `results/ablation/`, so that a run that was killed goes on.
+
+Samples of rare classes (fewer than 20 images) are measured in the features of an oracle, a classifier of all 60,000
+images: agreement with the label; the distance to the nearest training image, a sample's own parent left out; the Vendi
+score. Beside them stand as many plain augmentations of the training images, and unused real images.
+"""
+
+import functools
+import warnings
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import typer
+from torch import Tensor
+
+from benchmarks import ablation_table, common
+from benchmarks.longtail import WORK, Setting, seed_range
+from benchmarks.sets import ImageSet, load, long_tailed
+from gan_augment.balance import MIN_IMAGES
+from gan_augment.errors import SmallClassWarning
+from gan_augment.evaluation import Arm, HeldOut, Protocol, Synthetic, TrainingSet, by_rank, held_out_set, score_arm
+from gan_augment.features import TrainedExtractor
+from gan_augment.metrics.diversity import spread, vendi
+from gan_augment.neighbours import nearest_other
+from gan_augment.pool import SyntheticPool
+from gan_augment.recipes import RECIPES
+from gan_augment.source import RawView
+from gan_augment.training import fit
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+SETTING = Setting(images="FashionMNIST/2", gan_steps=1500, classifier_steps=600)
+WIDTH = 64
+SAMPLES = 100
+CLASSIFIERS = 3
+"""Trainings of each arm; their mean counts as one value of a replicate."""
+
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "dagan": ("dagan", {}),
+    "dagan, tau 0": ("dagan", {"label_power": 0.0}),
+    "dagan, tau 1": ("dagan", {"label_power": 1.0}),
+    "dagan, no skip": ("dagan", {"skips": 0}),
+    "dagan, vary source": ("dagan", {"vary_source": True}),
+    "dagan, classes": ("dagan", {"classes": True}),
+    "dagan, warp": ("dagan", {"warp": True}),
+    "dagan, delta": ("dagan", {"delta": 5.0}),
+    "sngan": ("sngan", {}),
+}
+
+_BASE = Arm(name="reals", sampling="balanced", augment=True)
+_ARMS = {
+    "reals": _BASE,
+    "balanced softmax": Arm(name="balanced softmax", sampling="sqrt", loss="balanced_softmax", augment=True),
+    "unused reals": Arm(
+        name="unused reals", sampling="balanced", augment=True, synthetic=Synthetic(rows="unused", share=1.0)
+    ),
+}
+_SYNTHETIC = Arm(name="synthetic", sampling="balanced", augment=True, synthetic=Synthetic(rows="all"))
+
+
+class Replicate:
+    """One development seed: data, and what is measured of images and of arms.
+
+    Args:
+        order: "random" or "confusable".
+        seed: Of everything.
+    """
+
+    def __init__(self, order: str, seed: int) -> None:
+        self.seed = seed
+        train, unused, test = long_tailed(_images(), order=order, ratio=SETTING.ratio, most=SETTING.most, seed=seed)
+        self.view, self.unused = RawView(train, progress=False), RawView(unused, progress=False)
+        self.training = TrainingSet(view=self.view, unused=self.unused)
+        self.tested: HeldOut = held_out_set(RawView(test, progress=False), self.view)
+        self.rare: list[int] = np.flatnonzero(self.view.counts < MIN_IMAGES).tolist()
+
+    def score(self, arm: Arm) -> dict[str, Any]:
+        """Returns the mean scores of an arm over its trainings."""
+        protocol = Protocol(steps=SETTING.classifier_steps, augmentation=SETTING.augmentation)
+        scored = [
+            score_arm(arm, self.training, protocol, self.tested, seed=self.seed + 1000 * training)
+            for training in range(CLASSIFIERS)
+        ]
+        recalls = np.mean([one.recalls for one in scored], axis=0)
+        return {
+            "balanced_accuracy": float(np.mean([one.scores["balanced_accuracy"] for one in scored])),
+            "recalls": by_rank(recalls, self.view.counts),
+        }
+
+    def reference(self) -> dict[str, Any]:
+        """Returns the arms without a generator, and the measures of augmented and of unused real images."""
+        rng = np.random.Generator(np.random.Philox(self.seed))
+        parents = {label: rng.choice(self.view.of_class(label), SAMPLES) for label in self.rare}
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            augmented = {
+                label: SETTING.augmentation(self.view.images(rows, spec=self.view.spec()))
+                for label, rows in parents.items()
+            }
+        unused = {label: self._unused(label) for label in self.rare}
+        nobody = {label: np.full(len(unused[label]), -1) for label in self.rare}
+        return {
+            "arms": {name: self.score(arm) for name, arm in _ARMS.items()},
+            "samples": {
+                "augmented": self.measured(augmented, parents),
+                "unused": self.measured(unused, nobody),
+            },
+        }
+
+    def variant(self, name: str) -> dict[str, Any]:
+        """Returns the arm with the samples of a generator, and their measures."""
+        recipe, changes = VARIANTS[name]
+        settings = {"width": WIDTH, "steps": SETTING.gan_steps, "augmentation": SETTING.augmentation, **changes}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SmallClassWarning)
+            gan = fit(self.view, RECIPES[recipe](**settings), seed=self.seed, progress=False)
+        most = int(self.view.counts.max())
+        counts = {label: max(most - int(count), 1) for label, count in enumerate(self.view.counts)}
+        self.training.pool = SyntheticPool.build(
+            gan, self.view, counts=counts, reserve=1.0, seed=self.seed, progress=False
+        )
+        drawn = {label: gan.sample([label] * SAMPLES, np.arange(SAMPLES)) for label in self.rare}
+        parents = {
+            label: np.full(SAMPLES, -1) if samples.parents is None else samples.parents
+            for label, samples in drawn.items()
+        }
+        return {
+            "arms": {"synthetic": self.score(_SYNTHETIC)},
+            "samples": {"drawn": self.measured({label: s.images for label, s in drawn.items()}, parents)},
+        }
+
+    def _unused(self, label: int) -> Tensor:
+        return self.unused.images(self.unused.of_class(label)[:SAMPLES], spec=self.view.spec())
+
+    def measured(self, images: dict[int, Tensor], parents: dict[int, npt.NDArray[np.int64]]) -> dict[str, float]:
+        """Returns agreement, distance and Vendi score, means over the rare classes."""
+        oracle = _oracle()
+        reals = oracle.extract(self.view.images(spec=self.view.spec())).features
+        rows = []
+        for label, shown in images.items():
+            seen = oracle.extract(shown)
+            assert seen.probs is not None
+            unused = oracle.extract(self._unused(label)).features
+            near = nearest_other(seen.features, reals, parents[label])
+            rows.append(
+                [
+                    float((seen.probs.argmax(1) == label).mean()),
+                    float(np.median(near)),
+                    vendi(seen.features, spread(unused)),
+                ]
+            )
+        return dict(zip(("agreement", "distance", "vendi"), np.mean(rows, axis=0).tolist(), strict=True))
+
+
+@functools.cache
+def _images() -> ImageSet:
+    return load(SETTING.images)
+
+
+@functools.cache
+def _oracle() -> TrainedExtractor:
+    """Returns a classifier of all training images, which no user has; trained once."""
+    from gan_augment.demo import ArrayImages, to_tensor
+
+    folder = WORK.parent / "ablation" / "oracle"
+    if not folder.exists():
+        images = _images()
+        pixels, targets = images.train
+        view = RawView(ArrayImages(pixels, targets, images.classes, to_tensor), progress=False)
+        TrainedExtractor.fit(view, steps=3000, seed=99, progress=False).save(folder)
+    return TrainedExtractor.load(folder)
+
+
+def _slug(name: str) -> str:
+    return name.replace(", ", "-").replace(" ", "_")
+
+
+def unit_of(order: str, seed: int, name: str) -> tuple[str, dict[str, Any]]:
+    """Returns the name and the settings of the file of a variant, or of the "reference"."""
+    recipe, changes = VARIANTS.get(name, ("", {}))
+    about = {
+        "order": order, "seed": seed, "steps": SETTING.gan_steps, "width": WIDTH, "recipe": recipe, "changes": changes,
+        "classifier_steps": SETTING.classifier_steps, "classifiers": CLASSIFIERS,
+    }  # fmt: skip
+    return f"ablation/{order}-{seed}/{_slug(name)}", about
+
+
+@app.command(
+    epilog="\b\nExample:\n  python -m benchmarks.ablation run --seeds 0-2\n"
+    "  python -m benchmarks.ablation run --seeds 0 --variants 'dagan, warp;sngan'"
+)
+def run(
+    seeds: Annotated[str, typer.Option(help="Development seeds, under 100.")] = "0-2",
+    orders: Annotated[str, typer.Option(help="random, confusable, or both with a comma.")] = "random,confusable",
+    variants: Annotated[str, typer.Option(help="Names, with semicolons between; all without.")] = "",
+) -> None:
+    """Run variants, one after the other; what has a result already is not run again."""
+    torch.set_num_threads(1)
+    names = ["reference", *(variants.split(";") if variants else VARIANTS)]
+    for seed in seed_range(seeds):
+        for order in orders.split(","):
+            missing = [name for name in names if common.stored(*unit_of(order, seed, name)) is None]
+            replicate = Replicate(order, seed) if missing else None
+            for name in missing:
+                assert replicate is not None
+                made = replicate.reference() if name == "reference" else replicate.variant(name)
+                counts = sorted(replicate.view.counts.tolist(), reverse=True)
+                common.store(*unit_of(order, seed, name), {**made, "counts": counts})
+    ablation_table.write()
+
+
+@app.command()
+def tables() -> None:
+    """Write the table of all results there are."""
+    ablation_table.write()
+
+
+if __name__ == "__main__":
+    app()
