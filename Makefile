@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint bench bench-all docs clean
+.PHONY: help setup demo test test-all lint bench bench-all bench-steps docs clean
 
 help:
 	@echo "make setup     build .venv and install (a few minutes: torch is large)"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     the long-tail benchmark, small, under 20 minutes on 2 cores; writes runs/bench"
 	@echo "make bench-all measure what has no result yet; writes benchmarks/results; days on 2 cores"
+	@echo "make bench-steps  seconds a training step, beside torchgan and vegans; needs a quiet machine, about 10 minutes"
 	@echo "make docs      the API as HTML; writes build/docs"
 
 setup: $(VENV)/.done
@@ -50,6 +51,19 @@ bench-all: setup
 	$(BIN)/python -m benchmarks.longtail run --seeds 100-109
 	$(BIN)/python -m benchmarks.longtail run --seeds 100-109 --ratio 50
 	$(BIN)/python -m benchmarks.longtail run --seeds 100-109 --order confusable
+
+# The peers are old: an environment of their own holds them without dependencies, and sees the library's torch.
+PEERS := runs/peers-venv
+
+$(PEERS)/.done: benchmarks/peers/requirements.txt $(VENV)/.done
+	$(BIN)/python -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/peers/requirements.txt
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$($(PEERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/library.pth"
+	@touch $@
+
+bench-steps: $(PEERS)/.done
+	OMP_NUM_THREADS=1 $(PEERS)/bin/python -m benchmarks.train_step
 
 docs: setup
 	$(BIN)/python -m pdoc --docformat google --output-directory build/docs gan_augment

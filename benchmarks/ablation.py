@@ -48,6 +48,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "dagan, no skip": ("dagan", {"skips": 0}),
     "dagan, vary source": ("dagan", {"vary_source": True}),
     "dagan, classes": ("dagan", {"classes": True}),
+    "dagan, smooth": ("dagan", {"smooth": True}),
     "dagan, warp": ("dagan", {"warp": True}),
     "dagan, delta": ("dagan", {"delta": 5.0}),
     "sngan": ("sngan", {}),

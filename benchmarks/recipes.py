@@ -33,6 +33,13 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "dagan, diversity 0.01": ("dagan", {"diversity": 0.01}),
     "sngan": ("sngan", {}),
     "sngan, diversity 0": ("sngan", {"diversity": 0.0}),
+    "sngan, label_power 0": ("sngan", {"label_power": 0.0}),
+    "sngan, label_power 1": ("sngan", {"label_power": 1.0}),
+    "sngan, shared 1": ("sngan", {"shared": 1}),
+    "sngan, ramp 0.2 to 0.5": ("sngan", {"ramp": [0.2, 0.5]}),
+    "sngan, spectral 0.5": ("sngan", {"spectral": 0.5}),
+    "sngan, twins 0.01": ("sngan", {"twins": 0.01}),
+    "sngan, lecam 0.1": ("sngan", {"lecam": 0.1}),
     "dagan, untrained": ("dagan", {"steps": 1}),
 }
 

@@ -7,6 +7,7 @@ from gan_augment.augmentation import Augmentation
 from gan_augment.dataset import GANAugmentedDataset, PhaseOut
 from gan_augment.errors import (
     ArtifactError,
+    CollapseWarning,
     ConfigError,
     DataError,
     DataMismatchWarning,
@@ -45,6 +46,7 @@ __all__ = [
     "Augmentation",
     "Candidates",
     "CentroidSelector",
+    "CollapseWarning",
     "ConfigError",
     "DataError",
     "DataMismatchWarning",

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from gan_augment.errors import ArtifactError, StorageError
 from gan_augment.fingerprint import FittedOn
+from gan_augment.locks import try_lock
 
 __all__ = [
     "check_names",
@@ -105,7 +106,7 @@ def new_folder(folder: str | Path, what: str) -> Iterator[Path]:
         with storing(folder):
             lock = open(work / _LOCK, "wb")  # noqa: SIM115  (held while the folder is written)
         with lock:
-            _try_lock(lock)
+            try_lock(lock)
             yield work
             with storing(folder):
                 (work / _LOCK).unlink()
@@ -126,24 +127,11 @@ def _put_in_place(work: Path, folder: Path, what: str) -> None:
         raise
 
 
-def _try_lock(file: IO[bytes]) -> bool:
-    """Locks a file until it is closed or its process ends; tells whether nobody else holds it."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks on Windows: nothing is taken for stale there
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
 def _remove_stale(folder: Path) -> None:
     """Removes what killed processes left of earlier attempts to write `folder`."""
     for path in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
         with contextlib.suppress(OSError), open(path / _LOCK, "rb") as lock:
-            if _try_lock(lock):
+            if try_lock(lock):
                 shutil.rmtree(path, ignore_errors=True)
 
 
@@ -289,16 +277,23 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str, *, ado
             for name in both
             if own[name].shape != state[name].shape
         ],
-        "of another type": [name for name in both if own[name].dtype != state[name].dtype],
+        "of another type": [
+            f"{name} {state[name].dtype} instead of {own[name].dtype}"
+            for name in both
+            if own[name].dtype != state[name].dtype
+        ],
         "not finite": [name for name in both if not state[name].isfinite().all()],
     }
     told = "; ".join(f"{len(names)} {why}: {_some(names)}" for why, names in parts.items() if names)
     if told:
-        raise ArtifactError(f"expected weights of the architecture of {what}, found others: {told}")
+        raise ArtifactError(
+            f"expected weights of the architecture of {what}, found others: {told}. Give weights that were saved with "
+            "the same recipe, settings, classes and image shape, or build the networks with those of the weights"
+        )
     module.load_state_dict(dict(state), assign=adopt)
 
 
-def _some(names: list[str], most: int = 5) -> str:
+def _some(names: list[str], most: int = 10) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 

@@ -53,46 +53,50 @@ class Augmentation:
         """Returns an augmentation that changes nothing."""
         return cls(translate=0.0, rotate=0.0, scale=0.0)
 
-    def __call__(self, images: Tensor, draw: Callable[..., Tensor] = torch.rand) -> Tensor:
+    def __call__(self, images: Tensor, draw: Callable[..., Tensor] = torch.rand, probability: float = 1.0) -> Tensor:
         """Returns the batch augmented; gradients flow through.
 
         Args:
             images: `(N, C, *spatial)`.
             draw: Returns numbers in [0, 1) of a shape; by default from torch's global random state.
+            probability: That an operation is applied to an image, drawn for each operation and each image.
         """
+        if not probability:
+            return images
         if self.translate or self.rotate or self.scale or self.flip:
-            theta = self._affine(len(images), tuple(images.shape[2:]), draw).to(images.device, images.dtype)
+            theta = self._affine(len(images), tuple(images.shape[2:]), draw, probability)
+            theta = theta.to(images.device, images.dtype)
             sampling = functional.affine_grid(theta, list(images.shape), align_corners=False)
             images = functional.grid_sample(images, sampling, padding_mode="border", align_corners=False)
         if self.contrast:
             mean = images.flatten(1).mean(1).reshape(-1, *[1] * (images.ndim - 1))
-            images = (images - mean) * (1 + self._change(images, self.contrast, draw)) + mean
+            images = (images - mean) * (1 + self._change(images, self.contrast, draw, probability)) + mean
         if self.brightness:
-            images = images + self._change(images, self.brightness, draw)
-        return self._cut(images, draw) if self.cutout else images
+            images = images + self._change(images, self.brightness, draw, probability)
+        return self._cut(images, draw, probability) if self.cutout else images
 
     @staticmethod
-    def _change(images: Tensor, strength: float, draw: Callable[..., Tensor]) -> Tensor:
-        return ((draw(len(images), *[1] * (images.ndim - 1)) * 2 - 1) * strength).to(images)
+    def _change(images: Tensor, strength: float, draw: Callable[..., Tensor], probability: float) -> Tensor:
+        return (_amounts(draw, probability, len(images), *[1] * (images.ndim - 1)) * strength).to(images)
 
-    def _affine(self, count: int, spatial: tuple[int, ...], draw: Callable[..., Tensor]) -> Tensor:
+    def _affine(self, count: int, spatial: tuple[int, ...], draw: Callable[..., Tensor], probability: float) -> Tensor:
         """Returns `(count, ndim, ndim + 1)`; the coordinates run from the last dimension to the first.
 
         Each runs from -1 to 1 whatever the side, so a turn of a picture that is no square takes its sides in.
         """
         ndim, (height, width) = len(spatial), spatial[-2:]
-        angle = (draw(count) * 2 - 1) * self.rotate
-        size = 1 + (draw(count) * 2 - 1) * self.scale
-        mirror = 1.0 - 2.0 * (draw(count) < 0.5) * float(self.flip)
+        angle = _amounts(draw, probability, count) * self.rotate
+        size = 1 + _amounts(draw, probability, count) * self.scale
+        mirror = 1.0 - 2.0 * (draw(count) < 0.5 * probability) * float(self.flip)
         linear = torch.eye(ndim).repeat(count, 1, 1)
         linear[:, 0, 0], linear[:, 0, 1] = angle.cos(), -angle.sin() * height / width
         linear[:, 1, 0], linear[:, 1, 1] = angle.sin() * width / height, angle.cos()
         linear = linear / size.reshape(-1, 1, 1)
         linear[:, :, 0] = linear[:, :, 0] * mirror[:, None]
-        shift = (draw(count, ndim) * 2 - 1) * 2 * self.translate
+        shift = _amounts(draw, probability, count, ndim) * 2 * self.translate
         return torch.cat([linear, shift[:, :, None]], dim=2)
 
-    def _cut(self, images: Tensor, draw: Callable[..., Tensor]) -> Tensor:
+    def _cut(self, images: Tensor, draw: Callable[..., Tensor], probability: float) -> Tensor:
         count, spatial = len(images), images.shape[2:]
         inside = torch.ones(count, 1, *spatial, dtype=torch.bool, device=images.device)
         for dim, side in enumerate(spatial):
@@ -100,5 +104,16 @@ class Augmentation:
             distance = (torch.arange(side)[None] + 0.5 - center[:, None]).abs()
             hit = (distance <= self.cutout * side / 2).to(images.device)
             inside = inside & hit.reshape(count, 1, *[side if d == dim else 1 for d in range(len(spatial))])
+        if probability < 1:
+            spared = draw(count, *[1] * (images.ndim - 1)) >= probability
+            inside = inside & ~spared.to(images.device)
         mean = images.flatten(2).mean(2).reshape(count, images.shape[1], *[1] * len(spatial))
         return torch.where(inside, mean, images)
+
+
+def _amounts(draw: Callable[..., Tensor], probability: float, count: int, *shape: int) -> Tensor:
+    """Returns numbers in [-1, 1) of shape `(count, *shape)`, 0 for the images that an operation spares."""
+    amounts = draw(count, *shape) * 2 - 1
+    if probability < 1:
+        amounts = amounts * (draw(count, *[1] * len(shape)) < probability)
+    return amounts

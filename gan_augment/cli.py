@@ -1,6 +1,5 @@
 """The command line: fit, build, evaluate, recommend, report, demo."""
 
-import shlex
 import sys
 import time
 import warnings
@@ -13,6 +12,7 @@ from gan_augment.errors import ConfigError, GanAugmentError
 from gan_augment.evaluation import verbs
 from gan_augment.options import Json, Quiet, Seed, example, show
 from gan_augment.report import verb
+from gan_augment.training.verb import FIT_EXAMPLE, fit
 
 __all__ = ["app", "main"]
 
@@ -44,59 +44,7 @@ def root(
     """Rebalance an imbalanced image set with synthetic images of its rare classes."""
 
 
-@app.command(
-    epilog=example(
-        "gan-augment fit data/train --out runs/gan",
-        "gan-augment fit data/train --out runs/gan --image-size 64 --steps 5000",
-    )
-)
-def fit(
-    folder: Annotated[Path, typer.Argument(help="Training images, a folder for each class.")],
-    out: Annotated[Path, typer.Option(help="New folder for the synthesizer.")],
-    recipe: Annotated[str, typer.Option(help="dagan, sngan, or auto for the one measured best.")] = "auto",
-    image_size: Annotated[
-        int | None, typer.Option(help="Side that the networks work at; needed where images differ in size.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Training steps; the recipe's own by default.")] = None,
-    min_images: Annotated[int, typer.Option(help="Warn of classes with fewer images.")] = 20,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    seed: Seed = 0,
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
-    """Train a GAN on a folder of images.
-
-    A run that was killed goes on from its last checkpoint when the same command is given again.
-    """
-    from gan_augment.folders import open_folder
-    from gan_augment.training import fit as fit_synthesizer
-
-    began = time.monotonic()
-    gan = fit_synthesizer(
-        open_folder(folder),
-        recipe,
-        image_size=image_size,
-        steps=steps,
-        out=out,
-        min_images=min_images,
-        seed=seed,
-        device=device,
-        progress=not quiet,
-    )
-    result = {
-        "out": str(out),
-        "recipe": gan.recipe.to_json(),
-        "classes": list(gan.class_names),
-        "images": len(gan.fitted_on),
-        "fingerprint": gan.fingerprint,
-        "seconds": round(time.monotonic() - began, 1),
-    }
-    following = ["gan-augment", "build", str(out), "--like", str(folder), "--out", f"{out}-pool"]
-    told = (
-        f"{out}: {gan.recipe.name}, {gan.num_classes} classes, {len(gan.fitted_on)} images, {result['seconds']} s\n"
-        f"Next: {shlex.join(following)}"
-    )
-    show(result, told, as_json)
+app.command(epilog=FIT_EXAMPLE)(fit)
 
 
 @app.command(

@@ -62,3 +62,7 @@ class SmallClassWarning(UserWarning):
 
 class DataMismatchWarning(UserWarning):
     """Something was fitted on, or made for, other data than it is used with."""
+
+
+class CollapseWarning(UserWarning):
+    """What a training draws of a class varies far less than real images do."""

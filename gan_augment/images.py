@@ -22,7 +22,7 @@ from torch.nn import functional
 from gan_augment.errors import ConfigError, DataError
 from gan_augment.forms import RawForm
 
-__all__ = ["MIN_SIZE", "ImageSpec", "batch_rows", "network_grid", "network_levels"]
+__all__ = ["MIN_SIZE", "ImageSpec", "batch_rows", "network_grid", "network_levels", "picture"]
 
 MIN_SIZE = 8
 _BASE_SIZE = 4
@@ -203,3 +203,14 @@ def resize(images: Tensor, shape: tuple[int, ...]) -> Tensor:
     smaller = tuple(min(old, new) for old, new in zip(images.shape[2:], shape, strict=True))
     images = functional.adaptive_avg_pool3d(images, list(smaller))  # type: ignore[arg-type]  # a list is taken
     return functional.interpolate(images, shape, mode="trilinear", align_corners=False)
+
+
+def picture(image: Tensor) -> npt.NDArray[Any]:
+    """Returns `(H, W)` or `(H, W, 3)` from 0 to 1 of an image `(C, *spatial)` in [-1, 1]; of a volume the middle slice.
+
+    Of an image with other than one or three channels the mean of the channels is shown.
+    """
+    if image.ndim == 4:
+        image = image[:, image.shape[1] // 2]
+    array: npt.NDArray[Any] = ((image.numpy() + 1) / 2).clip(0, 1)
+    return np.moveaxis(array, 0, -1) if len(array) == 3 else array.mean(axis=0)

@@ -2,13 +2,14 @@
 
 import os
 import platform
+import sys
 from pathlib import Path
 
 import torch
 
 from gan_augment.errors import ConfigError
 
-__all__ = ["describe_machine", "pick_device"]
+__all__ = ["describe_machine", "peak_memory", "pick_device"]
 
 
 def describe_machine() -> str:
@@ -39,3 +40,18 @@ def pick_device(device: str) -> torch.device:
             f"expected device= auto, cpu or cuda, found {device!r}, which is not there ({told})"
         ) from None
     return found
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Returns the most bytes that were in use at once: of a CUDA device by torch, else by this process as a whole.
+
+    None where the system does not tell (Windows).
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -15,7 +15,7 @@ import torch  # noqa: F401  (before faiss)
 from gan_augment.errors import ConfigError
 from gan_augment.types import FloatArray
 
-__all__ = ["centroid_distances", "nearest", "nearest_other"]
+__all__ = ["centroid_distances", "nearest", "nearest_of_class", "nearest_other"]
 
 _BLOCK = 8192
 
@@ -71,6 +71,33 @@ def nearest_other(queries: FloatArray, base: FloatArray, left_out: npt.NDArray[n
     """
     distances, rows = nearest(queries, base, k=2)
     return np.where(rows[:, 0] == left_out, distances[:, 1], distances[:, 0])
+
+
+def nearest_of_class(
+    features: FloatArray, targets: npt.NDArray[np.int64], k: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Returns for each row its nearest other rows of the same class, and how many there are of them.
+
+    Args:
+        features: `(N, D)`.
+        targets: `(N,)` classes.
+        k: Neighbours of each row; a class of n rows gives n - 1 at most.
+
+    Returns:
+        Rows `(N, k)`, the nearest first and -1 where a class has no more, and their numbers `(N,)`.
+    """
+    rows = np.full((len(features), k), -1, np.int64)
+    counts = np.minimum(k, np.bincount(targets) - 1)[targets]
+    for label in np.unique(targets):
+        members = np.flatnonzero(targets == label)
+        most = min(k, len(members) - 1)
+        if most < 1:
+            continue
+        _, found = nearest(features[members], features[members], most + 1)
+        others = found != np.arange(len(members))[:, None]
+        others[others.all(axis=1), -1] = False  # itself is not among its nearest where there are many copies of it
+        rows[members, :most] = members[found[others].reshape(len(members), most)]
+    return rows, counts
 
 
 def _flat_index(dim: int) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, Subset
 
 from gan_augment.errors import ConfigError, DataError
 from gan_augment.fingerprint import FittedOn, hash_array, hash_groups, hash_image
@@ -221,6 +221,12 @@ class RawView:
     def of_class(self, label: int) -> npt.NDArray[np.int64]:
         """Returns the indices of the items of a class."""
         return np.flatnonzero(self.targets == label)
+
+    def subset(self, rows: npt.NDArray[np.int64]) -> "RawView":
+        """Returns a view of some items, with the same classes as long as each has one of them."""
+        targets = [self.values[label] for label in self.targets[rows]]
+        groups = None if self.groups is None else self.groups[rows]
+        return RawView(Subset(self.base, rows.tolist()), targets=targets, groups=groups, progress=False)
 
     # -- raw images out, finished items in ------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import sys
 import gan_augment as ga
 
 PUBLIC = """
-Arm ArtifactError Audit Augmentation Candidates CentroidSelector ConfigError DataError DataMismatchWarning Decision
+Arm ArtifactError Audit Augmentation Candidates CentroidSelector CollapseWarning ConfigError DataError DataMismatchWarning Decision
 EvaluationResult
 Extractor Features GANAugmentedDataset GanAugmentError ImageSpec Origin PhaseOut RawView Recommendation Samples Selector
 SmallClassWarning StorageError Synthesizer SynthesizerError Synthetic SyntheticPool TrainedExtractor TrainingError

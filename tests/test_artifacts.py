@@ -270,9 +270,24 @@ def test_load_state_shows_how_the_architecture_differs():
     assert "1 not expected: 1.weight" in told
     assert "2 of another shape: 0.bias (4,) instead of (2,), 0.weight (4, 3) instead of (2, 3)" in told
     assert all(torch.equal(small.state_dict()[name], value) for name, value in before.items()), "nothing half-loaded"
-    many = nn.ModuleList(nn.Linear(1, 1) for _ in range(5))
-    with pytest.raises(ArtifactError, match=r"10 missing: 0.bias, .* and 5 more"):
+    assert "Give weights that were saved with the same recipe" in told
+
+
+@pytest.mark.parametrize(
+    ("layers", "told"),
+    [(5, r"10 missing: 0\.bias, .*4\.weight\. Give"), (6, r"12 missing: .*4\.weight and 2 more\. Give")],
+)
+def test_load_state_shows_at_most_ten_keys_and_counts_the_rest(layers, told):
+    many = nn.ModuleList(nn.Linear(1, 1) for _ in range(layers))
+    with pytest.raises(ArtifactError, match=told):
         load_state(many, {}, "the generator")
+
+
+def test_load_state_shows_both_types_and_what_is_not_finite():
+    layer = nn.Linear(1, 2)
+    state = {"weight": torch.zeros(2, 1, dtype=torch.float16), "bias": torch.tensor([0.0, torch.nan])}
+    with pytest.raises(ArtifactError, match=r"weight torch.float16 instead of torch.float32; 1 not finite: bias"):
+        load_state(layer, state, "the generator")
 
 
 def test_versions_are_what_runs():

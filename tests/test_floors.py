@@ -40,6 +40,7 @@ FLOORS = {
     "balance": 0,
     "seeds": 0,
     "fingerprint": 0,
+    "locks": 0,
     "machine": 0,
     "options": 0,
     "errors": 0,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gan_augment.errors import ConfigError
-from gan_augment.neighbours import centroid_distances, nearest, nearest_other
+from gan_augment.neighbours import centroid_distances, nearest, nearest_of_class, nearest_other
 from tests.helpers import run_python
 
 
@@ -113,3 +113,23 @@ def test_the_nearest_other_row_leaves_one_out() -> None:
     assert nearest_other(base, base, np.arange(3)).tolist() == [5.0, 5.0, 5.0]
     assert nearest_other(base, base, np.full(3, -1)).tolist() == [0.0, 0.0, 0.0]
     assert nearest_other(base[:1], base, np.array([2])).tolist() == [0.0]
+
+
+@given(sizes=st.lists(st.integers(1, 7), min_size=1, max_size=4), k=st.integers(1, 8), seed=st.integers(0, 2**32))
+def test_nearest_of_class_is_a_brute_force(sizes: list[int], k: int, seed: int) -> None:
+    targets = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    features = cloud(len(targets), 3, seed)
+    rows, counts = nearest_of_class(features, targets, k)
+    distances = brute_force(features, features)
+    for row, label in enumerate(targets):
+        others = [other for other in np.flatnonzero(targets == label) if other != row]
+        expected = sorted(others, key=lambda other: distances[row, other])[:k]
+        assert counts[row] == len(expected)
+        assert rows[row].tolist() == expected + [-1] * (k - len(expected))
+
+
+def test_an_image_is_no_neighbour_of_itself_among_many_copies() -> None:
+    features = np.zeros((6, 2), np.float32)
+    rows, counts = nearest_of_class(features, np.zeros(6, np.int64), 2)
+    assert (counts == 2).all()
+    assert all(row not in near and len(set(near)) == 2 for row, near in enumerate(rows.tolist()))

@@ -8,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from torch import nn
-from torch.utils.data import Subset
 
 from gan_augment.augmentation import Augmentation
 from gan_augment.dataset import PhaseOut
@@ -149,7 +148,7 @@ def recommend(
             reason=f"no {folds} folds of whole groups leave images of every class outside each; collect more groups",
         )
     for fold, (inside, outside) in enumerate(splits):
-        fitted, held_out = (_subset(view, rows) for rows in (inside, outside))
+        fitted, held_out = (view.subset(rows) for rows in (inside, outside))
         own = derive(seed, "fold", fold)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SmallClassWarning)
@@ -205,12 +204,6 @@ def _folds(view: RawView, folds: int, seed: int) -> Iterator[tuple[npt.NDArray[n
     kind = StratifiedKFold if view.groups is None else StratifiedGroupKFold
     splitter = kind(folds, shuffle=True, random_state=state)
     yield from splitter.split(np.zeros(len(view)), view.targets, view.groups)
-
-
-def _subset(view: RawView, rows: npt.NDArray[np.int64]) -> RawView:
-    targets = [view.values[label] for label in view.targets[rows]]
-    groups = None if view.groups is None else view.groups[rows]
-    return RawView(Subset(view.base, rows.tolist()), targets=targets, groups=groups, progress=False)
 
 
 def _builder(

@@ -1,5 +1,6 @@
 """The blocks that all networks are built of. The number of spatial dimensions is a parameter."""
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,7 +13,16 @@ from torch.nn.utils.parametrizations import spectral_norm
 from gan_augment.errors import ConfigError
 from gan_augment.images import network_levels
 
-__all__ = ["NetworkSpec", "ResidualDown", "ResidualUp", "ScaleShiftNorm", "average_pool", "conv", "upsample"]
+__all__ = [
+    "NetworkSpec",
+    "ResidualDown",
+    "ResidualTrunk",
+    "ResidualUp",
+    "ScaleShiftNorm",
+    "average_pool",
+    "conv",
+    "upsample",
+]
 
 _CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 _LEAK = 0.2
@@ -79,9 +89,20 @@ class NetworkSpec:
         )
 
 
-def conv(ndim: int, inputs: int, outputs: int, size: int = 3, stride: int = 1, *, spectral: bool = False) -> nn.Module:
+def conv(
+    ndim: int,
+    inputs: int,
+    outputs: int,
+    size: int = 3,
+    stride: int = 1,
+    *,
+    spectral: bool = False,
+    groups: int = 1,
+    bias: bool = True,
+) -> nn.Module:
     """Returns a convolution that keeps the shape at stride 1 and halves it at stride 2 (with an even size)."""
-    layer = _CONVOLUTIONS[ndim](inputs, outputs, size, stride, padding=(size - 1) // 2)
+    padding = (size - 1) // 2
+    layer = _CONVOLUTIONS[ndim](inputs, outputs, size, stride, padding, groups=groups, bias=bias)
     return spectral_norm(layer) if spectral else layer
 
 
@@ -148,3 +169,23 @@ class ResidualDown(nn.Module):
         hidden = self.conv2(functional.leaky_relu(self.conv1(hidden), _LEAK))
         skipped: Tensor = self.skip(average_pool(images))
         return skipped + average_pool(hidden)
+
+
+class ResidualTrunk(nn.Sequential):
+    """Discriminator blocks, one a level, and a sum over space: images `(N, C, *grid)` to features `(N, width)`."""
+
+    def __init__(self, spec: NetworkSpec, width: int) -> None:
+        widths = [spec.channels, *spec.widths(width)]
+        super().__init__(
+            *[
+                ResidualDown(spec.ndim, inputs, outputs, first=level == 0)
+                for level, (inputs, outputs) in enumerate(itertools.pairwise(widths))
+            ]
+        )
+
+    def forward(self, images: Tensor, start: int = 0) -> Tensor:
+        """Returns `(N, width)` for what block `start` takes: images, or features of a coarser level."""
+        hidden = images
+        for block in list(self)[start:]:
+            hidden = block(hidden)
+        return functional.leaky_relu(hidden, _LEAK).flatten(2).sum(2)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gan_augment.networks.blocks import NetworkSpec, ScaleShiftNorm, conv, upsample
+from gan_augment.networks.resample import halve, twice
 
 __all__ = ["ImageGenerator", "PairDiscriminator", "PairEncoder"]
 
@@ -29,13 +30,25 @@ class _Encode(nn.Module):
 
 
 class _Decode(nn.Module):
-    def __init__(self, ndim: int, inputs: int, outputs: int, latent_dim: int) -> None:
+    def __init__(self, ndim: int, inputs: int, outputs: int, latent_dim: int, *, smooth: bool) -> None:
         super().__init__()
+        self.up = twice if smooth else upsample
         self.conv = conv(ndim, inputs, outputs)
         self.norm = ScaleShiftNorm(outputs, latent_dim)
 
     def forward(self, hidden: Tensor, latents: Tensor) -> Tensor:
-        return functional.relu(self.norm(self.conv(upsample(hidden)), latents))
+        return functional.relu(self.norm(self.conv(self.up(hidden)), latents))
+
+
+class _Shrink(nn.Module):
+    """A convolution of 3 and a filter that halves: no cell counts more than its neighbour, as with strides."""
+
+    def __init__(self, ndim: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = conv(ndim, inputs, outputs, spectral=True)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return halve(self.conv(images))
 
 
 class ImageGenerator(nn.Module):
@@ -49,9 +62,19 @@ class ImageGenerator(nn.Module):
             any: each finer one makes it easier to copy the source.
         warp: Whether the output is the source, moved along a smooth field, where a mask says so, and painted anew
             elsewhere; otherwise all is painted anew.
+        smooth: Whether it grows images by linear interpolation rather than by repetition.
     """
 
-    def __init__(self, spec: NetworkSpec, latent_dim: int, width: int, *, skips: int = 1, warp: bool = False) -> None:
+    def __init__(
+        self,
+        spec: NetworkSpec,
+        latent_dim: int,
+        width: int,
+        *,
+        skips: int = 1,
+        warp: bool = False,
+        smooth: bool = False,
+    ) -> None:
         super().__init__()
         self.bottom = spec.bottom
         self.skips = min(skips, spec.levels - 1)
@@ -64,7 +87,7 @@ class ImageGenerator(nn.Module):
         decoder_widths = [*reversed(widths[:-1]), widths[0]]
         inputs, decoders = width + width // 2, []
         for level, outputs in enumerate(decoder_widths):
-            decoders.append(_Decode(spec.ndim, inputs, outputs, latent_dim))
+            decoders.append(_Decode(spec.ndim, inputs, outputs, latent_dim, smooth=smooth))
             inputs = outputs + (widths[-2 - level] if level < self.skips else 0)
         self.decoders = nn.ModuleList(decoders)
         self.last = conv(spec.ndim, inputs, spec.channels)
@@ -143,15 +166,21 @@ class PairDiscriminator(nn.Module):
     """Logit of (source, candidate) = linear(h(candidate)) + <P h(source), P h(candidate)>, one trunk h for both.
 
     The first term asks whether the candidate is real, the second whether the two are of one class. With `classes` a
-    third, <embed(y), P h(candidate)>, asks whether the candidate is of the class y.
+    third, <embed(y), P h(candidate)>, asks whether the candidate is of the class y. With `smooth` a filter halves
+    images, rather than strides.
     """
 
-    def __init__(self, spec: NetworkSpec, width: int, pair_dim: int = 64, *, classes: bool = False) -> None:
+    def __init__(
+        self, spec: NetworkSpec, width: int, pair_dim: int = 64, *, classes: bool = False, smooth: bool = False
+    ) -> None:
         super().__init__()
         widths = [spec.channels, *spec.widths(width)]
         trunk: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(widths):
-            trunk += [conv(spec.ndim, inputs, outputs, 4, 2, spectral=True), nn.LeakyReLU(0.2)]
+            shrink = (
+                _Shrink(spec.ndim, inputs, outputs) if smooth else conv(spec.ndim, inputs, outputs, 4, 2, spectral=True)
+            )
+            trunk += [shrink, nn.LeakyReLU(0.2)]
         trunk += [conv(spec.ndim, width, width, spectral=True), nn.LeakyReLU(0.2)]
         self.trunk = nn.Sequential(*trunk)
         self.linear = spectral_norm(nn.Linear(width * math.prod(spec.bottom), 1))

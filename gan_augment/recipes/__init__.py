@@ -1,26 +1,44 @@
 """Recipes: one published GAN a file, and the registry of their names."""
 
 from gan_augment.errors import ConfigError
+from gan_augment.recipes.acgan import ACGAN
+from gan_augment.recipes.bagan_gp import BAGANGP
 from gan_augment.recipes.base import Need, Phase, Recipe, Update
 from gan_augment.recipes.dagan import DAGAN
+from gan_augment.recipes.icgan import ICGAN
+from gan_augment.recipes.r3gan import R3GAN
 from gan_augment.recipes.sngan import SNGAN
+from gan_augment.recipes.stylegan2_ada import StyleGAN2ADA
 from gan_augment.recipes.tools import Part, Tools
 
 __all__ = [
+    "ACGAN",
     "AUTO",
+    "BAGANGP",
     "DAGAN",
+    "ICGAN",
+    "R3GAN",
     "RECIPES",
     "SNGAN",
     "Need",
     "Part",
     "Phase",
     "Recipe",
+    "StyleGAN2ADA",
     "Tools",
     "Update",
     "get_recipe",
 ]
 
-RECIPES: dict[str, type[Recipe]] = {"dagan": DAGAN, "sngan": SNGAN}
+RECIPES: dict[str, type[Recipe]] = {
+    "dagan": DAGAN,
+    "sngan": SNGAN,
+    "acgan": ACGAN,
+    "bagan_gp": BAGANGP,
+    "icgan": ICGAN,
+    "r3gan": R3GAN,
+    "stylegan2_ada": StyleGAN2ADA,
+}
 
 AUTO = "dagan"
 

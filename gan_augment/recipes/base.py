@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from gan_augment.augmentation import Augmentation
 from gan_augment.errors import ArtifactError, ConfigError, whole
+from gan_augment.losses import mode_seeking
 from gan_augment.networks import NetworkSpec
 from gan_augment.recipes.tools import Tools
 
-__all__ = ["Batch", "Loss", "Need", "Networks", "Phase", "Recipe", "Update"]
+__all__ = ["Batch", "Loss", "Need", "Networks", "Phase", "Recipe", "Update", "check_range"]
 
 Networks = Mapping[str, nn.Module]
 Batch = Mapping[str, Tensor]
@@ -30,15 +31,19 @@ class Need:
     """Tensors that each batch must hold.
 
     Attributes:
-        pairing: "single" gives `names[0]` and `labels`. "same-class" gives two different images of one class as
-            `names[0]` and `names[1]`, and `labels`. "unpaired" gives each name an independent draw of the class
-            that stands at its position (a domain), and `{name}_labels`. "neighbours" gives an image as `names[0]`,
-            one of the images of its class that are nearest to it by `Recipe.embed` as `names[1]`, and `labels`.
+        pairing: "single" gives `names[0]`, `labels` and `weights`. "same-class" gives two different images of one
+            class as `names[0]` and `names[1]`, besides. "unpaired" gives each name an independent draw of the class
+            that stands at its position (a domain), and `{name}_labels`. "neighbours" gives an image as `names[0]` and
+            one of the other images of its class that are nearest to it by `Recipe.embed` as `names[1]`, besides
+            `labels` and `weights`. `weights` `(N,)` are 1 over how often the image's class is drawn, relative to all
+            classes alike: terms weighted by them count every class alike, and their mean is 1 over many batches.
         names: What the image tensors, `(N, C, *grid)`, are called.
+        nearest: For "neighbours", how many of the nearest are drawn from; fewer where a class has no more.
     """
 
     pairing: Literal["single", "same-class", "unpaired", "neighbours"]
     names: tuple[str, ...]
+    nearest: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +85,8 @@ class Phase:
         share: Share of all steps.
         updates: Taken in this order in each step.
         need: What its batches hold; None for the recipe's need.
-        begin: Called with the networks before its first step, to hand weights from one to another.
+        begin: Called with the networks before its first step, to hand weights from one to another; averages start
+            anew from what it leaves.
     """
 
     name: str
@@ -127,13 +133,11 @@ class Recipe(ABC):
             whole(name, getattr(self, name))
         if self.width is not None and (self.width < 32 or self.width % 8):
             raise ConfigError(f"expected width of at least 32 and a multiple of 8, found {self.width}")
-        if not 0 <= self.diversity < math.inf:
-            raise ConfigError(f"expected diversity of at least 0, found {self.diversity}")
+        check_range("diversity", self.diversity)
         if not 0 < self.learning_rate < math.inf:
             raise ConfigError(f"expected a learning_rate above 0, found {self.learning_rate}")
         for name in ("label_power", "ema"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"expected {name} from 0 to 1, found {getattr(self, name)}")
+            check_range(name, getattr(self, name), 1)
 
     def width_for(self, spec: NetworkSpec) -> int:
         """Returns the channels at the bottom of the networks for a grid."""
@@ -168,6 +172,24 @@ class Recipe(ABC):
             Update(name="d", parameters=("discriminator",), loss=discriminator, learning_rate=2 * rate),
             Update(name="g", parameters=("generator",), loss=generator, learning_rate=rate),
         )
+
+    def _diversity(
+        self, fake: Tensor, latents: Tensor, tools: Tools, generate: Callable[[Tensor, slice], Tensor]
+    ) -> dict[str, Tensor]:
+        """Returns the generator's mode-seeking term, none where `diversity` is 0.
+
+        Args:
+            fake: Images of the whole batch.
+            latents: Which they were made from.
+            tools: Of the loss.
+            generate: Returns images for other latents and some rows of the batch's conditions.
+        """
+        if not self.diversity:
+            return {}
+        some = slice(None, None, 4)  # a quarter of the batch: the term is weak and costs a forward
+        others = tools.latents(latents[some], self.latent_dim)
+        term = mode_seeking(fake[some], generate(others, some), latents[some], others)
+        return {"diversity": self.diversity * term}
 
     def phases(self) -> tuple[Phase, ...]:
         """Returns the phases of the training: one, unless a recipe says otherwise."""
@@ -207,3 +229,10 @@ class Recipe(ABC):
             return cls(**settings)
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"expected the settings of recipe {cls.name}, found others: {error}") from None
+
+
+def check_range(name: str, value: float, most: float = math.inf) -> None:
+    """Raises a ConfigError unless a setting lies from 0 to `most`, and is finite."""
+    if not 0 <= value <= most or value == math.inf:
+        wanted = "of at least 0" if most == math.inf else f"from 0 to {most:g}"
+        raise ConfigError(f"expected {name} {wanted}, found {value}")

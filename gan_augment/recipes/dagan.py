@@ -32,6 +32,7 @@ class DAGAN(Recipe):
     Attributes:
         skips: Levels above the bottom at which the source passes through the generator.
         warp: Whether the generator bends the source and paints over it, instead of painting all anew.
+        smooth: Whether both networks resample by filters, rather than by repetition and strides.
         classes: Whether the discriminator is told the class too.
         vary_source: Whether the generator's sources are augmented while it trains, so that it cannot learn the few
             images of a rare class by heart.
@@ -49,6 +50,7 @@ class DAGAN(Recipe):
 
     skips: int = 1
     warp: bool = False
+    smooth: bool = False
     classes: bool = False
     vary_source: bool = False
     delta: float = 0.0
@@ -65,8 +67,10 @@ class DAGAN(Recipe):
         """Returns a generator and a discriminator, and an encoder of differences where `delta` asks for one."""
         width = self.width_for(spec)
         networks: dict[str, nn.Module] = {
-            "generator": ImageGenerator(spec, self.latent_dim, width, skips=self.skips, warp=self.warp),
-            "discriminator": PairDiscriminator(spec, width, classes=self.classes),
+            "generator": ImageGenerator(
+                spec, self.latent_dim, width, skips=self.skips, warp=self.warp, smooth=self.smooth
+            ),
+            "discriminator": PairDiscriminator(spec, width, classes=self.classes, smooth=self.smooth),
         }
         if self.delta:
             networks["encoder"] = PairEncoder(spec, self.latent_dim, width)

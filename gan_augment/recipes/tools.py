@@ -66,9 +66,14 @@ class Tools:
     part: Part = field(default_factory=Part)
     average: Callable[[Tensor], Tensor] = Tensor.detach
 
-    def augment(self, images: Tensor) -> Tensor:
-        """Returns images augmented with fresh random numbers; gradients flow through."""
-        return self.augmentation(images, self.part.uniforms)
+    def augment(self, images: Tensor, probability: float = 1.0) -> Tensor:
+        """Returns images augmented with fresh random numbers; gradients flow through.
+
+        Args:
+            images: Of this part, or a multiple of its rows.
+            probability: That an operation is applied to an image.
+        """
+        return self.augmentation(images, self.part.uniforms, probability)
 
     def latents(self, like: Tensor, length: int) -> Tensor:
         """Returns standard normals `(len(like), length)` on the device of `like`."""

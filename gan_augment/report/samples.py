@@ -7,8 +7,8 @@ import numpy as np
 from torch import Tensor
 
 from gan_augment.errors import ConfigError
+from gan_augment.images import picture
 from gan_augment.pool import SyntheticPool
-from gan_augment.report.pictures import picture
 from gan_augment.source import RawView
 
 __all__ = ["sample_grid"]

@@ -28,6 +28,7 @@ from gan_augment.recipes import RECIPES, Recipe
 from gan_augment.seeds import normals, uniforms
 from gan_augment.source import RawView
 from gan_augment.synthesizers.checks import checked_request, match_classes
+from gan_augment.synthesizers.hub import OnHub
 from gan_augment.types import IntArray, Samples, as_tensor
 
 __all__ = ["TrainedSynthesizer", "load"]
@@ -37,7 +38,7 @@ _VERSION = 1
 _LATENT_STREAM, _PARENT_STREAM = 0, 1
 
 
-class TrainedSynthesizer:
+class TrainedSynthesizer(OnHub):
     """Draws from the averaged networks of a recipe.
 
     Args:
@@ -48,6 +49,8 @@ class TrainedSynthesizer:
         image_spec: How raw images map to [-1, 1].
         seed: Of the training.
         fitted_on: Hashes of the raw images and groups it was trained on.
+        class_counts: How many images of each class it was trained on; None where that is not known.
+        watched: What was seen of its samples in the training, as JSON values; None where nothing was.
     """
 
     def __init__(
@@ -60,6 +63,8 @@ class TrainedSynthesizer:
         image_spec: ImageSpec,
         seed: int = 0,
         fitted_on: FittedOn | None = None,
+        class_counts: npt.ArrayLike | None = None,
+        watched: Mapping[str, Any] | None = None,
     ) -> None:
         self.recipe = recipe
         self.networks = {name: network.eval().requires_grad_(False) for name, network in networks.items()}
@@ -69,6 +74,8 @@ class TrainedSynthesizer:
         self.image_spec: ImageSpec | None = image_spec
         self.seed = seed
         self.fitted_on = FittedOn() if fitted_on is None else fitted_on
+        self.class_counts = None if class_counts is None else [int(count) for count in np.asarray(class_counts)]
+        self.watched = watched
         self._parents: RawView | None = None
         self._parent_rows: list[IntArray] = []
 
@@ -219,6 +226,8 @@ class TrainedSynthesizer:
             "image_spec": self.image_spec.to_json(),
             "seed": int(self.seed),
             "images": len(self.fitted_on),
+            "class_counts": self.class_counts,
+            "watched": self.watched,
             "fingerprint": self.fingerprint,
             "versions": versions(),
         }
@@ -244,6 +253,7 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> TrainedSy
         spec = NetworkSpec.from_json(about["spec"])
         image_spec = ImageSpec.from_json(about["image_spec"])
         classes, seed = check_names(about["classes"], "classes"), int(about["seed"])
+        counts = _counts(about.get("class_counts"), spec.num_classes)
         str(about["fingerprint"]["weights"])
         with torch.device("meta"):  # no memory is taken before the shapes are known to be those of the file
             networks = recipe.networks(spec)
@@ -255,13 +265,28 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> TrainedSy
         raise ArtifactError(f"expected classes and image_spec to fit the networks in {folder}, found that they do not")
     tensors = read_tensors(folder / "weights.safetensors")
     fitted_on = pop_fitted_on(tensors, folder)
-    for network_name, network in networks.items():
-        prefix = f"{network_name}/"
-        state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        load_state(network, state, f"{name}'s {network_name} in {folder}", adopt=True)
+    state = {key.replace("/", ".", 1): value for key, value in tensors.items()}
+    load_state(nn.ModuleDict(networks), state, f"{name} in {folder}", adopt=True)
     synthesizer = TrainedSynthesizer(
-        recipe, networks, spec, class_names=classes, image_spec=image_spec, seed=seed, fitted_on=fitted_on
+        recipe,
+        networks,
+        spec,
+        class_names=classes,
+        image_spec=image_spec,
+        seed=seed,
+        fitted_on=fitted_on,
+        class_counts=counts,
+        watched=about.get("watched"),
     )
     if synthesizer.fingerprint["weights"] != about["fingerprint"]["weights"]:
         raise ArtifactError(f"expected the weights that were saved in {folder}, found others; the file is damaged")
     return synthesizer.to(device)
+
+
+def _counts(found: Any, num_classes: int) -> list[int] | None:
+    """Returns class counts out of a file; folders of older releases have none."""
+    if found is None:
+        return None
+    if not isinstance(found, list) or len(found) != num_classes or any(type(n) is not int or n < 0 for n in found):
+        raise ValueError(f"class_counts {found!r:.80}")
+    return found

@@ -29,8 +29,9 @@ def dataset(spec: NetworkSpec, count: int = 18) -> list[tuple[torch.Tensor, int]
 
 def trainer_of(recipe: Recipe, spec: NetworkSpec, seed: int = 0) -> tuple[Trainer, Batches]:
     view = RawView(dataset(spec), progress=False)
-    batches = Batches(view, view.spec(), recipe, seed=seed, device=torch.device("cpu"))
-    return Trainer(recipe, spec, seed=seed, device=torch.device("cpu")), batches
+    trainer = Trainer(recipe, spec, seed=seed, device=torch.device("cpu"))
+    batches = Batches(view, view.spec(), recipe, seed=seed, device=torch.device("cpu"), embed=trainer.embed)
+    return trainer, batches
 
 
 def small(cls: type[Recipe], **settings: object) -> Recipe:

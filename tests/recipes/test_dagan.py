@@ -11,6 +11,7 @@ from tests.contracts.test_recipes import SPECS, trainer_of
 
 SETTINGS = {
     "warp": {"warp": True},
+    "smooth": {"smooth": True},
     "delta": {"delta": 5.0},
     "classes": {"classes": True},
     "vary source": {"vary_source": True},

@@ -1,5 +1,7 @@
 """Batches: what is drawn, how often, and that a step's batch does not depend on those before."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -17,11 +19,13 @@ def view() -> ga.RawView:
     return ga.RawView(list(zip(images, targets.tolist(), strict=True)), progress=False)
 
 
-def batches(pairing: str, names: tuple[str, ...], power: float = 0.5, size: int = 64) -> Batches:
+def batches(
+    pairing: str, names: tuple[str, ...], power: float = 0.5, size: int = 64, nearest: int = 1, embed: Any = None
+) -> Batches:
     source = view()
-    need = Need(pairing, names)  # type: ignore[arg-type]
+    need = Need(pairing, names, nearest)  # type: ignore[arg-type]
     recipe = type("Needing", (SNGAN,), {"need": need})(batch_size=size, label_power=power)
-    return Batches(source, source.spec(), recipe, seed=1, device=torch.device("cpu"))
+    return Batches(source, source.spec(), recipe, seed=1, device=torch.device("cpu"), embed=embed)
 
 
 def whole(draw: Batches, step: int) -> dict[str, torch.Tensor]:
@@ -69,8 +73,61 @@ def test_more_domains_than_classes_is_refused() -> None:
         batches("unpaired", ("a", "b", "c", "d"))
 
 
-def test_parts_of_a_batch_are_the_batch() -> None:
-    draw = batches("same-class", ("source", "real"))
+@pytest.mark.parametrize("pairing", ["same-class", "neighbours"])
+def test_parts_of_a_batch_are_the_batch(pairing: str) -> None:
+    draw = batches(pairing, ("source", "real"), nearest=3, embed=brightness)
     parts = [draw(3, Part(index, 4, 16)) for index in range(4)]
     for name, tensor in whole(draw, 3).items():
         assert torch.equal(torch.cat([part[name] for part in parts]), tensor)
+
+
+def test_weights_make_every_class_count_alike() -> None:
+    for power in (0.0, 0.5, 1.0):
+        draw = batches("single", ("real",), power, size=2000)
+        every = [whole(draw, step) for step in range(20)]
+        labels = torch.cat([batch["labels"] for batch in every]).numpy()
+        weights = torch.cat([batch["weights"] for batch in every]).numpy()
+        assert weights.dtype == np.float32
+        sums = np.bincount(labels, weights) / len(labels)
+        np.testing.assert_allclose(sums, 1 / 3, atol=0.04)
+    assert (whole(batches("single", ("real",), 0.0), 0)["weights"] == 1).all()
+
+
+def brightness(images: torch.Tensor) -> torch.Tensor:
+    return images.flatten(1).mean(1, keepdim=True)
+
+
+def test_neighbours_are_the_nearest_others_of_the_class() -> None:
+    draw = batches("neighbours", ("source", "real"), 0.0, nearest=4, embed=brightness)
+    labels = view().targets
+    seen: set[tuple[int, int]] = set()
+    for step in range(60):
+        batch = whole(draw, step)
+        source, near = item(batch["source"]), item(batch["real"])
+        assert (labels[source] == batch["labels"].numpy()).all()
+        seen |= set(zip(source.tolist(), near.tolist(), strict=True))
+    assert {near for source, near in seen if source == 20} == {18, 19, 21, 22}
+    assert {near for source, near in seen if source == 0} == {1, 2, 3, 4}
+    assert {near for source, near in seen if source == 49} == {45, 46, 47, 48}  # 50 is of another class
+    assert {pair for pair in seen if labels[pair[0]] == 2} == {(50, 51), (51, 50)}
+
+
+def test_features_are_computed_once_in_chunks_and_with_the_first_batch() -> None:
+    seen: list[int] = []
+
+    def embed(images: torch.Tensor) -> torch.Tensor:
+        seen.append(len(images))
+        return brightness(images)
+
+    draw = batches("neighbours", ("source", "real"), embed=embed)
+    draw._chunk = 20  # of 52 images
+    assert not seen
+    whole(draw, 0)
+    whole(draw, 1)
+    assert sum(seen) == sum(COUNTS)
+    assert max(seen) <= 20
+
+
+def test_neighbours_need_features() -> None:
+    with pytest.raises(ga.ConfigError, match="expected embed="):
+        whole(batches("neighbours", ("source", "real")), 0)

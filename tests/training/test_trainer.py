@@ -177,7 +177,7 @@ def test_what_cannot_be_fitted_is_refused(tmp_path: Path) -> None:
     single = [*data(), (data()[0][0] + 1, 3)]
     with pytest.raises(ga.DataError, match=r"a single image of 3"):
         ga.fit(single, progress=False)
-    with pytest.raises(ga.ConfigError, match=r"auto, dagan, sngan, found 'biggan'"):
+    with pytest.raises(ga.ConfigError, match=r"auto, dagan, sngan, .*found 'biggan'"):
         ga.fit(data(), "biggan", progress=False)
     with pytest.raises(ga.ConfigError, match="unlabelled"):
         ga.fit(data(), unlabelled=data(), progress=False)
@@ -247,7 +247,7 @@ def test_ctrl_c_keeps_what_was_done(tmp_path: Path) -> None:
     assert stopped is not None
     with safe_open(checkpoint, "pt") as file:
         assert file.metadata()["step"] == stopped[1]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".gan.training.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".gan.training", ".gan.training.safetensors"]
 
 
 def test_a_resumed_run_has_the_same_labels_and_range(tmp_path: Path) -> None:

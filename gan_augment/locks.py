@@ -1,0 +1,68 @@
+"""Locks between processes: files that their holder's end, however sudden, sets free."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from gan_augment.errors import ArtifactError
+
+__all__ = ["exclusive", "try_lock"]
+
+
+def try_lock(file: IO[bytes]) -> bool | None:
+    """Locks a file until it is closed or its process ends.
+
+    Returns:
+        True where it is now held, False where somebody else holds it, None where there are no such locks (Windows,
+        some network file systems).
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, what: str) -> Iterator[None]:
+    """Holds a lock file while something is worked on, and removes it afterwards.
+
+    Args:
+        path: The lock file; its folder must be there.
+        what: What is worked on, for the message.
+
+    Raises:
+        ArtifactError: Another process, or another thread of this one, holds it.
+        OSError: It cannot be written.
+    """
+    while True:
+        with open(path, "ab") as file:
+            held = try_lock(file)
+            if held is False:
+                raise ArtifactError(
+                    f"expected nobody else to work on {what}, found that another process does (it holds {path}); "
+                    "wait for it to end, or give another out="
+                )
+            if held and not _is_at(file, path):
+                continue  # its holder removed it between our opening and our locking it
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            return
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,73 @@
+"""Encoder, and a critic that starts from its weights (BAGAN, Mariani et al. 2018; BAGAN-GP, Huang and Jafari 2021).
+
+The decoder is `ClassGenerator`, with a code in place of the latents.
+"""
+
+import itertools
+import math
+
+from torch import Tensor, nn
+
+from gan_augment.networks.blocks import NetworkSpec, conv
+
+__all__ = ["Encoder", "LabelCritic"]
+
+
+def _trunk(spec: NetworkSpec, width: int) -> nn.Sequential:
+    """Returns strided convolutions under group normalisation: `(N, C, *grid)` to `(N, width, *bottom)`."""
+    layers: list[nn.Module] = []
+    for level, (inputs, outputs) in enumerate(itertools.pairwise([spec.channels, *spec.widths(width)])):
+        layers.append(conv(spec.ndim, inputs, outputs, 4, 2))
+        if level:
+            layers.append(nn.GroupNorm(8, outputs))
+        layers.append(nn.LeakyReLU(0.2))
+    return nn.Sequential(*layers)
+
+
+class Encoder(nn.Module):
+    """Maps an image to a code of length sqrt(code_dim), about which the lengths of standard normals lie.
+
+    No batch statistics.
+
+    Args:
+        spec: What to build for.
+        code_dim: Length of the code, D.
+        width: Channels at the bottom.
+    """
+
+    def __init__(self, spec: NetworkSpec, code_dim: int, width: int) -> None:
+        super().__init__()
+        self.trunk = _trunk(spec, width)
+        self.linear = nn.Linear(width * math.prod(spec.bottom), code_dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns codes `(N, code_dim)` of mean square 1 for images `(N, C, *grid)`."""
+        code: Tensor = self.linear(self.trunk(images).flatten(1))
+        return code * (code.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+
+
+class LabelCritic(nn.Module):
+    """Logit = linear(h) + <embed(y), P h>, h the output of a trunk as the encoder's.
+
+    Without spectral normalisation, for a gradient penalty holds it smooth; the group normalisation is of one sample,
+    as that penalty needs.
+    """
+
+    def __init__(self, spec: NetworkSpec, width: int, label_dim: int = 64) -> None:
+        super().__init__()
+        self.trunk = _trunk(spec, width)
+        length = width * math.prod(spec.bottom)
+        self.linear = nn.Linear(length, 1)
+        self.project = nn.Linear(length, label_dim)
+        self.embed = nn.Embedding(spec.num_classes, label_dim)
+        nn.init.normal_(self.embed.weight, std=label_dim**-0.5)
+
+    def start_from(self, encoder: Encoder) -> None:
+        """Takes over the weights of the encoder's trunk."""
+        self.trunk.load_state_dict(encoder.trunk.state_dict())
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Returns logits `(N,)` for images `(N, C, *grid)` and labels `(N,)`."""
+        hidden = self.trunk(images).flatten(1)
+        logits: Tensor = self.linear(hidden)[:, 0] + (self.embed(labels) * self.project(hidden)).sum(1)
+        return logits
