@@ -21,13 +21,12 @@ from torch import Tensor
 
 from benchmarks import ablation_table, common
 from benchmarks.longtail import WORK, Setting, seed_range
+from benchmarks.samples import MEASURES, Measured, nobody, unused_images
 from benchmarks.sets import ImageSet, load, long_tailed
 from gan_augment.balance import MIN_IMAGES
 from gan_augment.errors import SmallClassWarning
 from gan_augment.evaluation import Arm, HeldOut, Protocol, Synthetic, TrainingSet, by_rank, held_out_set, score_arm
 from gan_augment.features import TrainedExtractor
-from gan_augment.metrics.diversity import spread, vendi
-from gan_augment.neighbours import nearest_other
 from gan_augment.pool import SyntheticPool
 from gan_augment.recipes import RECIPES
 from gan_augment.source import RawView
@@ -51,7 +50,16 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "dagan, smooth": ("dagan", {"smooth": True}),
     "dagan, warp": ("dagan", {"warp": True}),
     "dagan, delta": ("dagan", {"delta": 5.0}),
+    "dagan, delta, classes": ("dagan", {"delta": 5.0, "classes": True}),
+    "dagan, delta, code 0.05": ("dagan", {"delta": 5.0, "code": 0.05}),
+    "dagan, delta 1": ("dagan", {"delta": 1.0}),
+    "dagan, delta, tau 1": ("dagan", {"delta": 5.0, "label_power": 1.0}),
+    "dagan, delta, vary source": ("dagan", {"delta": 5.0, "vary_source": True}),
+    "dagan, delta, smooth": ("dagan", {"delta": 5.0, "smooth": True}),
+    "icgan": ("icgan", {}),
     "sngan": ("sngan", {}),
+    "r3gan": ("r3gan", {}),
+    "stylegan2_ada": ("stylegan2_ada", {}),
 }
 
 _BASE = Arm(name="reals", sampling="balanced", augment=True)
@@ -80,6 +88,7 @@ class Replicate:
         self.training = TrainingSet(view=self.view, unused=self.unused)
         self.tested: HeldOut = held_out_set(RawView(test, progress=False), self.view)
         self.rare: list[int] = np.flatnonzero(self.view.counts < MIN_IMAGES).tolist()
+        self.held = {label: unused_images(self.unused, self.view, label, SAMPLES) for label in self.rare}
 
     def score(self, arm: Arm) -> dict[str, Any]:
         """Returns the mean scores of an arm over its trainings."""
@@ -104,13 +113,11 @@ class Replicate:
                 label: SETTING.augmentation(self.view.images(rows, spec=self.view.spec()))
                 for label, rows in parents.items()
             }
-        unused = {label: self._unused(label) for label in self.rare}
-        nobody = {label: np.full(len(unused[label]), -1) for label in self.rare}
         return {
             "arms": {name: self.score(arm) for name, arm in _ARMS.items()},
             "samples": {
-                "augmented": self.measured(augmented, parents),
-                "unused": self.measured(unused, nobody),
+                "augmented": self._measured(augmented, parents),
+                "unused": self._measured(self.held, nobody(self.held)),
             },
         }
 
@@ -120,7 +127,7 @@ class Replicate:
         settings = {"width": WIDTH, "steps": SETTING.gan_steps, "augmentation": SETTING.augmentation, **changes}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SmallClassWarning)
-            gan = fit(self.view, RECIPES[recipe](**settings), seed=self.seed, progress=False)
+            gan = fit(self.view, RECIPES[recipe](**settings), seed=self.seed, watch_every=0, progress=False)
         most = int(self.view.counts.max())
         counts = {label: max(most - int(count), 1) for label, count in enumerate(self.view.counts)}
         self.training.pool = SyntheticPool.build(
@@ -133,30 +140,13 @@ class Replicate:
         }
         return {
             "arms": {"synthetic": self.score(_SYNTHETIC)},
-            "samples": {"drawn": self.measured({label: s.images for label, s in drawn.items()}, parents)},
+            "samples": {"drawn": self._measured({label: s.images for label, s in drawn.items()}, parents)},
         }
 
-    def _unused(self, label: int) -> Tensor:
-        return self.unused.images(self.unused.of_class(label)[:SAMPLES], spec=self.view.spec())
-
-    def measured(self, images: dict[int, Tensor], parents: dict[int, npt.NDArray[np.int64]]) -> dict[str, float]:
-        """Returns agreement, distance and Vendi score, means over the rare classes."""
-        oracle = _oracle()
-        reals = oracle.extract(self.view.images(spec=self.view.spec())).features
-        rows = []
-        for label, shown in images.items():
-            seen = oracle.extract(shown)
-            assert seen.probs is not None
-            unused = oracle.extract(self._unused(label)).features
-            near = nearest_other(seen.features, reals, parents[label])
-            rows.append(
-                [
-                    float((seen.probs.argmax(1) == label).mean()),
-                    float(np.median(near)),
-                    vendi(seen.features, spread(unused)),
-                ]
-            )
-        return dict(zip(("agreement", "distance", "vendi"), np.mean(rows, axis=0).tolist(), strict=True))
+    def _measured(self, images: dict[int, Tensor], parents: dict[int, npt.NDArray[np.int64]]) -> dict[str, float]:
+        """Returns the means of the measures over the rare classes."""
+        found = Measured(self.view, self.held, _oracle())(images, parents)
+        return {name: float(np.mean([one[name] for one in found.values()])) for name in MEASURES}
 
 
 @functools.cache

@@ -1,36 +1,49 @@
 """Are the samples of the digits right, varied and no copies? python -m benchmarks.recipes
 
-Label agreement is by a judge that saw all 1,797 digits (an oracle that no user has). Spread is the mean standard
-deviation of a pixel over a class's samples, against that of the *unused* real images of the class: 1 is as varied as
-reals. Distance is that of a sample to the nearest training image of any class, its own parent left out, against the
-same for unused reals: well below 1 is copying.
+At equal compute: what a step costs is measured first, for all variants in one run, and each is trained for as many
+steps as BUDGET seconds of one thread buy it. Measures (`benchmarks/samples.py`) are in the features of an oracle, a
+classifier of all 1,797 digits, which no user has. Beside the samples stand plain augmentations of the training images
+and unused real images. Of the first seed there are pictures of unpicked samples, `results/recipes/NAME-samples.png`.
 """
 
 import functools
+import json
+import statistics
+import time
 import warnings
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.data import ConcatDataset
 
+from benchmarks import common
 from benchmarks.common import measured_on, unit, write_table
+from benchmarks.samples import MEASURES, Measured, nobody, unused_images
 from gan_augment.balance import MIN_IMAGES
 from gan_augment.demo import DemoSettings, long_tail
 from gan_augment.errors import SmallClassWarning
 from gan_augment.features import TrainedExtractor
-from gan_augment.metrics import interval
-from gan_augment.neighbours import nearest_other
 from gan_augment.recipes import RECIPES
 from gan_augment.source import RawView
+from gan_augment.synthesizers import TrainedSynthesizer
 from gan_augment.training import fit
+from gan_augment.training.log import draw_grid
 
 SEEDS = range(3)
-STEPS = 600
-SAMPLES = 200
+BUDGET = 40.0
+"""Seconds of one thread."""
+
+SAMPLES, HELD, _COLUMNS = 200, 60, 12
+_COST_STEPS, _COST_ROUNDS = 32, 3
+
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "dagan": ("dagan", {}),
+    "dagan, delta 5": ("dagan", {"delta": 5.0}),
+    "dagan, warp": ("dagan", {"warp": True}),
     "dagan, diversity 0.002": ("dagan", {"diversity": 0.002}),
-    "dagan, diversity 0.01": ("dagan", {"diversity": 0.01}),
+    "icgan": ("icgan", {}),
     "sngan": ("sngan", {}),
     "sngan, diversity 0": ("sngan", {"diversity": 0.0}),
     "sngan, label_power 0": ("sngan", {"label_power": 0.0}),
@@ -38,75 +51,171 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "sngan, shared 1": ("sngan", {"shared": 1}),
     "sngan, ramp 0.2 to 0.5": ("sngan", {"ramp": [0.2, 0.5]}),
     "sngan, spectral 0.5": ("sngan", {"spectral": 0.5}),
+    "sngan, mapping": ("sngan", {"mapping": True}),
     "sngan, twins 0.01": ("sngan", {"twins": 0.01}),
     "sngan, lecam 0.1": ("sngan", {"lecam": 0.1}),
-    "dagan, untrained": ("dagan", {"steps": 1}),
+    "acgan": ("acgan", {}),
+    "bagan_gp": ("bagan_gp", {}),
+    "r3gan": ("r3gan", {}),
+    "stylegan2_ada": ("stylegan2_ada", {}),
 }
+_SHOWN = ("dagan", "icgan", "sngan", "acgan", "bagan_gp", "r3gan", "stylegan2_ada")
+_COLUMNS_OF = {"rare": MEASURES, "all": ("agreement", "coverage")}
+_RATE = DemoSettings().gan_learning_rate
 
 
-def measure(seed: int, recipe: str, settings: dict[str, Any]) -> dict[str, Any]:
-    train, test = long_tail(seed)
-    view, unused = RawView(train, progress=False), RawView(test, progress=False)
-    everything = RawView(ConcatDataset([train, test]), progress=False)
-    oracle = TrainedExtractor.fit(everything, steps=800, seed=99, progress=False)
+def cost() -> dict[str, Any]:
+    """Returns seconds of processor time of a step of each variant: the median of rounds in which they take turns."""
+    view = RawView(long_tail(0)[0], progress=False)
+    times: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    for _ in range(_COST_ROUNDS):
+        for name in VARIANTS:
+            began = time.process_time()
+            _trained(view, name, seed=0, steps=_COST_STEPS)
+            times[name].append((time.process_time() - began) / _COST_STEPS)
+    return {"seconds_a_step": {name: statistics.median(every) for name, every in times.items()}}
+
+
+def _trained(view: RawView, name: str, *, seed: int, steps: int) -> TrainedSynthesizer:
+    recipe, changes = VARIANTS[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SmallClassWarning)
-        gan = fit(view, RECIPES[recipe](**settings), seed=seed)
-    reals = view.images(spec=view.spec()).flatten(1).numpy()
-    rows = []
-    for label in range(view.num_classes):
-        drawn = gan.sample([label] * SAMPLES, np.arange(SAMPLES))
-        agree = oracle.extract(drawn.images).probs.argmax(1) == label  # type: ignore[union-attr]
-        held = unused.images(unused.of_class(label), spec=view.spec())
-        spread = drawn.images.std(0).mean() / held.std(0).mean()
-        nobody = np.full(SAMPLES, -1)
-        parents = nobody if drawn.parents is None else drawn.parents
-        near = nearest_other(drawn.images.flatten(1).numpy(), reals, parents)
-        far = nearest_other(held.flatten(1).numpy(), reals, nobody[: len(held)])
-        rows.append(
-            (int(view.counts[label]), float(agree.mean()), float(spread), float(np.median(near) / np.median(far)))
-        )
-    table = np.array(rows)
-    rare = table[:, 0] < MIN_IMAGES
-    names = ("agreement", "spread", "distance")
-    return {
-        kind: dict(zip(names, table[mask, 1:].mean(0).tolist(), strict=True))
-        for kind, mask in (("all", np.ones(len(table), bool)), ("rare", rare))
-    }
+        made = RECIPES[recipe](steps=steps, learning_rate=_RATE, **changes)
+        return fit(view, made, seed=seed, watch_every=0, progress=False)
+
+
+@functools.cache
+def _oracle() -> TrainedExtractor:
+    everything = RawView(ConcatDataset(list(long_tail(0))), progress=False)
+    return TrainedExtractor.fit(everything, steps=1500, seed=99, progress=False)
+
+
+class Digits:
+    """A long tail of the digits, and what is measured on it."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.view, unused = (RawView(part, progress=False) for part in long_tail(seed))
+        labels = range(self.view.num_classes)
+        self.unused = {label: unused_images(unused, self.view, label, HELD) for label in labels}
+        self.measure = Measured(self.view, self.unused, _oracle())
+
+    def _means(self, found: dict[int, dict[str, float]]) -> dict[str, dict[str, float]]:
+        rare = [label for label in found if self.view.counts[label] < MIN_IMAGES]
+        return {
+            kind: {name: float(np.mean([found[label][name] for label in labels])) for name in MEASURES}
+            for kind, labels in (("all", list(found)), ("rare", rare))
+        }
+
+    def reals(self) -> dict[str, Any]:
+        """Measures plain augmentations and unused reals."""
+        rng = np.random.Generator(np.random.Philox(self.seed))
+        parents = {label: rng.choice(self.view.of_class(label), SAMPLES) for label in self.unused}
+        augmentation = RECIPES["dagan"]().augmentation
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            augmented = {
+                label: augmentation(self.view.images(rows, spec=self.view.spec())) for label, rows in parents.items()
+            }
+        return {
+            "augmented": self._means(self.measure(augmented, parents)),
+            "unused": self._means(self.measure(self.unused, nobody(self.unused))),
+        }
+
+    def variant(self, name: str, steps: int) -> dict[str, Any]:
+        """Measures the samples of a variant."""
+        gan = _trained(self.view, name, seed=self.seed, steps=steps)
+        began = time.process_time()
+        drawn = {label: gan.sample([label] * SAMPLES, np.arange(SAMPLES)) for label in self.unused}
+        seconds = time.process_time() - began
+        images = {label: samples.images for label, samples in drawn.items()}
+        parents = {
+            label: nobody(images)[label] if samples.parents is None else samples.parents
+            for label, samples in drawn.items()
+        }
+        found = self._means(self.measure(images, parents))
+        if self.seed == 0 and name in _SHOWN:
+            self._draw(name, images, found["rare"])
+        return {**found, "images_a_second": SAMPLES * len(drawn) / seconds}
+
+    def _draw(self, name: str, images: dict[int, Tensor], found: dict[str, float]) -> None:
+        """Writes a picture of unpicked samples, with what was measured of the rare classes above it."""
+        reals = self.reals()
+        told = [
+            f"{whose}: distance {rare['distance']:.2f}, Vendi {rare['vendi']:.1f}"
+            for whose, rare in ((name, found), *((f"{kind} reals", means["rare"]) for kind, means in reals.items()))
+        ]
+        first = {label: drawn[:_COLUMNS] for label, drawn in images.items()}
+        picture = draw_grid(first, self.view.classes, self.view.counts.tolist(), "; ".join(told))
+        path = common.RESULTS / "recipes" / f"{name}-samples.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path, optimize=True)
+
+
+def _unit(name: str, seed: int) -> str:
+    return f"recipes/{name.replace(', ', '-').replace(' ', '-')}-seed-{seed}"
 
 
 def main() -> None:
-    steps, rate = STEPS, DemoSettings().gan_learning_rate
-    every, rows = [], []
-    for name, (recipe, changes) in VARIANTS.items():
-        settings = {"steps": steps, "learning_rate": rate, **changes}
+    torch.set_num_threads(1)
+    about = {"steps": _COST_STEPS, "rounds": _COST_ROUNDS, "variants": VARIANTS}
+    costs = unit("recipes/cost", _json(about), cost)["seconds_a_step"]
+    steps = {name: max(25, round(BUDGET / seconds / 25) * 25) for name, seconds in costs.items()}
+    digits = {seed: Digits(seed) for seed in SEEDS}
+    reals = [unit(_unit("reals", seed), {"seed": seed}, digits[seed].reals) for seed in SEEDS]
+    every, rows = [*reals], []
+    for kind in ("unused", "augmented"):
+        rows.append([f"*{kind} reals*", "", "", "", *_cells([one[kind] for one in reals], reals)])
+    for name, variant in VARIANTS.items():
+        settings = {"variant": variant, "steps": steps[name], "learning_rate": _RATE}
         results = [
             unit(
-                f"recipes/{name.replace(', ', '-').replace(' ', '-')}-seed-{seed}",
-                {"seed": seed, "recipe": recipe, **settings},
-                functools.partial(measure, seed, recipe, settings),
+                _unit(name, seed),
+                _json({**settings, "seed": seed}),
+                functools.partial(digits[seed].variant, name, steps[name]),
             )
             for seed in SEEDS
         ]
         every += results
-        cells = []
-        for kind in ("all", "rare"):
-            for measure_name in ("agreement", "spread", "distance"):
-                values = interval([result[kind][measure_name] for result in results])
-                cells.append(f"{values.mean:.2f} ({min(values.values):.2f} to {max(values.values):.2f})")
-        rows.append([name, *cells])
-    heads = ["recipe", *[f"{kind}: {name}" for kind in ("all", "rare") for name in ("agreement", "spread", "distance")]]
+        drawn = statistics.mean(result["images_a_second"] for result in results)
+        speed = [str(steps[name]), f"{64 / costs[name]:.0f}", f"{drawn:.0f}"]
+        rows.append([name, *speed, *_cells(results, reals)])
+    _write(rows, every)
+
+
+def _json(value: Any) -> Any:
+    """Returns a value as it is read back from JSON: tuples are lists."""
+    return json.loads(json.dumps(value))
+
+
+def _cells(results: list[dict[str, Any]], reals: list[dict[str, Any]]) -> list[str]:
+    """Returns agreement and coverage, and the other measures as shares of those of unused reals."""
+    cells = []
+    for kind, names in _COLUMNS_OF.items():
+        for name in names:
+            whole = [1.0 if name in ("agreement", "coverage") else one["unused"][kind][name] for one in reals]
+            values = [result[kind][name] / of for result, of in zip(results, whole, strict=True)]
+            cells.append(f"{np.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})")
+    return cells
+
+
+def _write(rows: list[list[str]], every: list[dict[str, Any]]) -> None:
+    heads = ["variant", "steps", "images/s trained", "images/s drawn"]
+    heads += [f"{kind}: {name}" for kind, names in _COLUMNS_OF.items() for name in names]
     notes = [
-        f"{steps} steps at learning rate {rate}, imbalance ratio 20, {len(SEEDS)} seeds: mean and range over seeds, of "
-        f"{SAMPLES} samples a class; rare classes have fewer than {MIN_IMAGES} images.",
+        f"Equal compute: {BUDGET:g} seconds of one thread for each variant, at learning rate {_RATE}, batch 64; digits "
+        f"of 8x8 pixels, imbalance ratio 20. {len(SEEDS)} seeds: mean and range, of {SAMPLES} samples a class; rare "
+        f"classes have fewer than {MIN_IMAGES} images.",
         "",
-        "Agreement: share of samples whose class an oracle, trained on all the digits, confirms. Spread: pixel "
-        "standard deviation of a class's samples against unused reals of the class. Distance: median distance to the "
-        "nearest training image (not the sample's own parent) against that of unused reals; well below 1 is copying.",
+        "In the features of an oracle, trained on all the digits. Agreement: share of samples whose class it confirms. "
+        "Distance: median to the nearest training image, a sample's own parent left out. Vendi: effective number of "
+        "different images. Coverage: share of unused reals with a sample among their neighbours. Spread: standard "
+        "deviation of a pixel. Distance, Vendi and spread are shares of those of unused reals: a distance well below "
+        "that of augmented reals is copying, a Vendi score below theirs no more variety than they have.",
         "",
         measured_on(every) + " Written by `python -m benchmarks.recipes`.",
     ]
-    write_table("recipes", "Digits: samples by recipe", heads, rows, notes)
+    write_table("recipes", "Digits: samples by recipe, at equal compute", heads, rows, notes)
 
 
 if __name__ == "__main__":

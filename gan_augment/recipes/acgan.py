@@ -27,6 +27,9 @@ __all__ = ["ACGAN"]
 class ACGAN(Recipe):
     """Class-conditional GAN: G(z, y) against D(x) with a head for real or fake and one for the class.
 
+    Its samples of rare classes exaggerate what tells the class from others: a classifier agrees with their labels, and
+    they lie far from real images.
+
     Attributes:
         auxiliary: Weight of the cross-entropy, for both networks.
     """
@@ -35,7 +38,7 @@ class ACGAN(Recipe):
     paper: ClassVar[str] = "Odena et al. 2017, arXiv 1610.09585"
     need: ClassVar[Need] = Need("single", ("real",))
 
-    diversity: float = 0.002
+    diversity: float = 0.005
     auxiliary: float = 1.0
 
     def __post_init__(self) -> None:

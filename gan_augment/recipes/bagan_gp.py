@@ -42,11 +42,11 @@ class BAGANGP(Recipe):
     paper: ClassVar[str] = "Huang and Jafari 2021, arXiv 2011.00189"
     need: ClassVar[Need] = Need("single", ("real",))
 
-    diversity: float = 0.002
+    diversity: float = 0.02
     autoencoder_share: float = 0.3
     penalty: float = 10.0
     penalty_every: int = 4
-    reconstruction: float = 5.0
+    reconstruction: float = 20.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

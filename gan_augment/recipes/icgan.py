@@ -40,7 +40,7 @@ class ICGAN(Recipe):
     need: ClassVar[Need] = Need("single", ("real",))
     conditions: ClassVar[tuple[str, ...]] = ("source",)
 
-    diversity: float = 0.001
+    diversity: float = 0.0005
     features_share: float = 0.3
     feature_dim: int = 64
     neighbours: int = 5

@@ -52,14 +52,15 @@ class SNGAN(Recipe):
             not see the class and L_c of the one that does (Shahbazi et al. 2022, "Collapse by conditioning", arXiv
             2201.06578). Samples are drawn at l = 1.
         spectral: Weight of the squared spectral norm of the scale and shift that each class adds (gSR, Rangwani et
-            al. 2022, arXiv 2208.09932; 0.5 there).
+            al. 2022, arXiv 2208.09932).
+        mapping: Whether latents and class embedding pass a small network before they scale and shift (Karras et al.
+            2019, "A style-based generator architecture for GANs", arXiv 1812.04948).
         twins: Weight of the Barlow Twins loss between the conditions of two noisy copies of the class embeddings;
-            latents and embedding then pass a small network, as styles do (NoisyTwins, Rangwani et al. 2023, arXiv
-            2304.05866; 0.01 there).
+            brings the mapping with it (NoisyTwins, Rangwani et al. 2023, arXiv 2304.05866).
         noise: Standard deviation of the noise on the class embeddings while training with `twins`; the same for all
             classes, where the paper's is larger for the rarer.
         lecam: Weight of the penalty that ties the logits of reals to the average of fakes and the reverse (LeCam,
-            Tseng et al. 2021, arXiv 2104.03310; 0.01 to 0.3 there).
+            Tseng et al. 2021, arXiv 2104.03310).
     """
 
     name: ClassVar[str] = "sngan"
@@ -70,6 +71,7 @@ class SNGAN(Recipe):
     shared: int = 0
     ramp: tuple[float, float] | None = None
     spectral: float = 0.0
+    mapping: bool = False
     twins: float = 0.0
     noise: float = 0.1
     lecam: float = 0.0
@@ -77,6 +79,8 @@ class SNGAN(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         whole("shared", self.shared, 0)
+        if not isinstance(self.mapping, bool):
+            raise ConfigError(f"expected mapping True or False, found {self.mapping!r}")
         for name in ("spectral", "twins", "noise", "lecam"):
             check_range(name, getattr(self, name))
         if self.ramp is not None:
@@ -88,7 +92,9 @@ class SNGAN(Recipe):
         """Returns a generator and a discriminator, and with `lecam` the averages of the logits."""
         width = self.width_for(spec)
         networks: dict[str, nn.Module] = {
-            "generator": ClassGenerator(spec, self.latent_dim, width, shared=self.shared, mapping=self.twins > 0),
+            "generator": ClassGenerator(
+                spec, self.latent_dim, width, shared=self.shared, mapping=self.mapping or self.twins > 0
+            ),
             "discriminator": ProjectionDiscriminator(
                 spec, width, shared=self.shared, unconditional=self.ramp is not None
             ),

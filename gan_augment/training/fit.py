@@ -97,7 +97,8 @@ def fit(
             fewer steps is not looked at.
         stop: "steps" to take all of them; "quality" to keep a fifth of each class with 50 images or more out of the
             training, to end it when looks no longer improve, and to return the best networks.
-        patience: Looks without a better mean KID over the classes that end a training with `stop="quality"`.
+        patience: Looks without a better mean KID over the classes that end a training with `stop="quality"`, from
+            a quarter of the steps on.
         tensorboard: Folder for TensorBoard's files; needs the extra of that name.
 
     Returns:
@@ -108,8 +109,7 @@ def fit(
         DataError: There are fewer than two classes, a class has fewer than two images, or images cannot be used.
         ConfigError: A parameter has a value that cannot work.
         ArtifactError: `out` exists, or holds an unfinished training with other settings, or another process trains
-            for it at this moment; or `init` is of another
-            architecture, whose differences are shown.
+            for it at this moment; or `init` is of another architecture, whose differences are shown.
         StorageError: The disk refused.
         TrainingError: The training diverged, or another process of it failed.
     """

@@ -87,7 +87,7 @@ class TrainingLog:
         """Writes the grid of a look; see `draw_grid`."""
         if self.folder is None and self._writer is None:
             return
-        drawn = draw_grid(images, classes, counts, f"after step {step}; class (real images), one seed a column")
+        drawn = draw_grid(images, classes, counts, f"after step {step}; the same seeds in every grid")
         if self.folder is not None:
             with storing(self.folder):
                 (self.folder / _SAMPLES).mkdir(parents=True, exist_ok=True)

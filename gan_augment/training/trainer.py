@@ -31,8 +31,9 @@ class Trainer:
     number of steps done.
 
     However many processes and parts share a batch, the result is that of one, but for rounding, for every recipe
-    whose losses are means over images and whose networks keep no batch statistics (batch normalisation). Iterates that
-    networks keep in buffers, such as spectral norm's and moving averages, start each part from the same values and
+    whose losses are means over images and whose networks keep no batch statistics (batch normalisation). A term that
+    takes every fourth image (`diversity`) asks for parts of a multiple of four images besides. Iterates that networks
+    keep in buffers, such as spectral norm's and moving averages, start each part from the same values and
     end as the mean over the parts; those fed with batch means go through `Tools.average`, so that processes agree.
 
     Args:

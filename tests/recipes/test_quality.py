@@ -33,7 +33,16 @@ def agreement_and_spread(recipe: str, steps: int, oracle: ga.TrainedExtractor) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("recipe", "agreement", "spread"), [("dagan", 0.8, 0.7), ("sngan", 0.5, 0.25), ("stylegan2_ada", 0.8, 0.4)]
+    ("recipe", "agreement", "spread"),
+    [
+        ("dagan", 0.8, 0.7),
+        ("sngan", 0.5, 0.25),
+        ("acgan", 0.6, 0.25),
+        ("bagan_gp", 0.8, 0.35),
+        ("icgan", 0.6, 0.35),
+        ("r3gan", 0.8, 0.35),
+        ("stylegan2_ada", 0.8, 0.4),
+    ],
 )
 def test_samples_are_of_their_class_and_vary(
     recipe: str, agreement: float, spread: float, oracle: ga.TrainedExtractor

@@ -16,6 +16,7 @@ SWITCHES: dict[str, dict[str, object]] = {
     "shared": {"shared": 1},
     "ramp": {"ramp": (0.25, 0.75)},
     "spectral": {"spectral": 0.5},
+    "mapping": {"mapping": True},
     "twins": {"twins": 0.01},
     "lecam": {"lecam": 0.1},
     "all": {"shared": 1, "ramp": (0.0, 0.5), "spectral": 0.5, "twins": 0.01, "lecam": 0.1},
@@ -128,6 +129,8 @@ def test_settings_that_cannot_work_are_refused() -> None:
     for name in ("spectral", "twins", "noise", "lecam"):
         with pytest.raises(ga.ConfigError, match=f"{name} of at least 0"):
             sngan(**{name: -0.1})
+    with pytest.raises(ga.ConfigError, match="mapping True or False"):
+        sngan(mapping=1)
     with pytest.raises(ga.ConfigError, match="shared of at least 0, a whole number"):
         sngan(shared=0.5)
     with pytest.raises(ga.ConfigError, match=r"shared of at most 1 .* image_size="):

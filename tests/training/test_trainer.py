@@ -247,7 +247,7 @@ def test_ctrl_c_keeps_what_was_done(tmp_path: Path) -> None:
     assert stopped is not None
     with safe_open(checkpoint, "pt") as file:
         assert file.metadata()["step"] == stopped[1]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".gan.training", ".gan.training.safetensors"]
+    assert {path.name for path in tmp_path.iterdir()} - {".gan.training"} == {".gan.training.safetensors"}  # and a log
 
 
 def test_a_resumed_run_has_the_same_labels_and_range(tmp_path: Path) -> None:

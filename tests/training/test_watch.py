@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from torch import Tensor
 
@@ -19,9 +24,11 @@ from gan_augment.metrics.manifold import manifold_scores
 from gan_augment.networks import NetworkSpec
 from gan_augment.recipes import RECIPES, SNGAN
 from gan_augment.source import RawView
+from gan_augment.training.log import draw_grid
 from gan_augment.training.reference import References, class_measures, hold_out
 from gan_augment.training.trainer import Trainer
 from gan_augment.training.watch import Watch
+from tests.helpers import ROOT
 from tests.training.test_trainer import _Stop, same_weights
 
 
@@ -164,6 +171,21 @@ def test_a_look_moves_nothing(name: str) -> None:
     assert all(torch.equal(first.images[label], second.images[label]) for label in first.images)
 
 
+@pytest.mark.parametrize("shape", [(16, 24, 3), (8, 12, 10), (100, 80)])
+def test_any_form_of_image_is_watched(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    images = [(rng.normal(100 + 50 * (i % 2), 30, shape).clip(0, 255).astype(np.uint8), i % 2) for i in range(24)]
+    view = RawView(
+        images if shape != (8, 12, 10) else [(volume[None], label) for volume, label in images], progress=False
+    )
+    image_spec, recipe = view.spec(), SNGAN()
+    spec = NetworkSpec(channels=image_spec.channels, grid=image_spec.grid, num_classes=2)
+    look = Watch(recipe, spec, view, image_spec, every=1).look(recipe.networks(spec))
+    assert np.isfinite([look.record["kid"], look.record["coverage"], look.record["diversity"]]).all()
+    assert look.record["kid"] > 1
+    assert draw_grid(look.images, view.classes, view.counts.tolist(), "").width > 500
+
+
 # -- deciding ---------------------------------------------------------------------------------------------------------
 
 
@@ -173,7 +195,7 @@ def record(kid: float, collapsed: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def test_a_plateau_ends_the_training_and_the_best_weights_return() -> None:
     watch = watched({}, stop="quality", patience=3)
-    watch.recipe = dataclasses.replace(watch.recipe, steps=100)
+    watch.recipe = dataclasses.replace(watch.recipe, steps=20)
     linear = torch.nn.Linear(1, 1)
     ends = []
     for step, kid in enumerate([3.0, 2.0, 2.5, 2.1, 2.2], start=1):
@@ -187,6 +209,14 @@ def test_a_plateau_ends_the_training_and_the_best_weights_return() -> None:
     assert (summary["steps"], summary["stop"]) == (5, "quality")
     assert summary["best"] == {"step": 2, **record(2.0)}
     assert [look["kid"] for look in summary["history"]] == [3.0, 2.0, 2.5, 2.1, 2.2]
+
+
+def test_a_young_network_may_grow_worse_first() -> None:
+    watch = watched({}, stop="quality", patience=2)
+    watch.recipe = dataclasses.replace(watch.recipe, steps=100)
+    kids = {5: 1.0, 10: 4.0, 15: 3.0, 20: 2.0, 25: 0.5, 30: 0.6, 35: 0.7}
+    ends = [watch.note(step, record(kid), {}).ends for step, kid in kids.items()]
+    assert ends == [False] * 6 + [True]
 
 
 def test_all_steps_are_taken_by_default_and_the_last_weights_stay() -> None:
@@ -270,15 +300,72 @@ def test_a_resumed_run_equals_an_unbroken_one(stop: str, tmp_path: Path) -> None
 
 def test_a_training_ends_early_with_the_weights_of_its_best_look() -> None:
     gan = fit(400, watch_every=2, stop="quality", patience=1)
-    assert gan.watched["steps"] == gan.watched["best"]["step"] + 2 < 400
+    assert 100 <= gan.watched["steps"] < 400
+    assert gan.watched["steps"] >= gan.watched["best"]["step"] + 2
     alone = fit(400, watch_every=gan.watched["best"]["step"], stop="quality", patience=1)
     assert alone.watched["history"][0]["kid"] == gan.watched["best"]["kid"]
 
 
-def test_an_unfinished_run_that_stops_by_other_rules_is_refused(tmp_path: Path) -> None:
+def test_an_unfinished_run_that_stops_by_other_rules_is_refused(stopped: Path) -> None:
+    with pytest.raises(ga.ArtifactError, match="stop quality there, None now"):
+        fit(out=stopped, checkpoint_every=5, watch_every=2)
+
+
+TOGETHER = """
+import json, os, sys
+from pathlib import Path
+from tests.training.test_watch import fit
+gan = fit(watch_every=2, stop="quality", patience=9, out=sys.argv[1])
+Path(sys.argv[1] + "." + os.environ["RANK"]).write_text(json.dumps([gan.watched, gan.fingerprint["weights"]]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_see_and_decide_as_one(tmp_path: Path) -> None:
+    worker = tmp_path / "worker.py"
+    worker.write_text(TOGETHER)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run([*launcher, str(worker), str(tmp_path / "gan")], env=env, check=True, timeout=240)
+    first, second = (json.loads((tmp_path / f"gan.{rank}").read_text()) for rank in range(2))
+    assert first == second
+    alone = fit(watch_every=2, stop="quality", patience=9)
+    assert [look["kid"] for look in first[0]["history"]] == pytest.approx(
+        [look["kid"] for look in alone.watched["history"]], rel=1e-2
+    )
+    steps = [json.loads(line)["step"] for line in (tmp_path / "gan" / "log.jsonl").read_text().splitlines()]
+    assert steps == [0, 2, 4, 6, 8, 10, 12]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda about, tensors: about.pop("watched"),
+        lambda about, tensors: about.update(watched="null"),
+        lambda about, tensors: about.update(watched="[" * 100_000),
+        lambda about, tensors: about.update(watched=about["watched"].replace('"history": [', '"history": [3, ')),
+        lambda about, tensors: [tensors.pop(key) for key in list(tensors) if key.startswith("best")],
+        lambda about, tensors: tensors.update(
+            {k: v[:1] for k, v in tensors.items() if k.startswith("best") and v.ndim}
+        ),
+        lambda about, tensors: tensors.update({k: v * torch.nan for k, v in tensors.items() if k.startswith("best")}),
+    ],
+)
+def test_a_hostile_checkpoint_is_refused(damage: Any, stopped: Path) -> None:
+    path = stopped.parent / ".gan.training.safetensors"
+    with safe_open(path, "pt") as file:
+        about, tensors = dict(file.metadata()), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    damage(about, tensors)
+    save_file(tensors, path, about)
+    with pytest.raises(ga.ArtifactError):
+        fit(out=stopped, checkpoint_every=5, watch_every=2, stop="quality")
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Path:
+    """A training whose synthesizer could not be saved."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gan_augment.synthesizers.TrainedSynthesizer.save", lambda *_: (_ for _ in ()).throw(_Stop))
         with pytest.raises(_Stop):
             fit(out=tmp_path / "gan", checkpoint_every=5, watch_every=2, stop="quality")
-    with pytest.raises(ga.ArtifactError, match="stop quality there, None now"):
-        fit(out=tmp_path / "gan", checkpoint_every=5, watch_every=2)
+    return tmp_path / "gan"
