@@ -7,6 +7,7 @@ nothing.
 """
 
 import dataclasses
+import json
 import multiprocessing
 import os
 import shutil
@@ -23,6 +24,7 @@ import torch
 import typer
 
 from benchmarks import common, longtail_table
+from benchmarks.longtail_table import GAN
 from benchmarks.sets import load, long_tailed
 from gan_augment.augmentation import Augmentation
 from gan_augment.errors import SmallClassWarning
@@ -39,8 +41,9 @@ from gan_augment.evaluation import (
     score_arm,
 )
 from gan_augment.features import TrainedExtractor
+from gan_augment.fingerprint import hash_json
 from gan_augment.pool import SyntheticPool
-from gan_augment.recipes import RECIPES
+from gan_augment.recipes import RECIPES, Recipe
 from gan_augment.selection import CentroidSelector
 from gan_augment.source import RawView
 from gan_augment.training import fit
@@ -82,6 +85,11 @@ class Setting:
         return Augmentation(translate=0.08, rotate=0.1, scale=0.1, flip=self.flip)
 
     @property
+    def gan(self) -> Recipe:
+        """The recipe with all its settings."""
+        return RECIPES[self.recipe](steps=self.gan_steps, augmentation=self.augmentation)
+
+    @property
     def name(self) -> str:
         """Folder of the results."""
         return f"{Path(self.images).name}-{self.ratio:g}-{self.order}"
@@ -93,6 +101,9 @@ _CORE = (
 )  # fmt: skip
 HALF = "bs_natural_augmented_half_steps"
 """An arm with half of the steps, to show what more steps would give."""
+
+_DRAWN = ("selected", "random", "all", "prefiltered", "synthetic", "synaug")
+"""In the names of arms that use samples of the GAN."""
 
 _SMALL = ("ce_balanced_augmented", "bs_natural_augmented", "selected", "random")
 
@@ -135,7 +146,7 @@ class Replicate:
             load(setting.images), order=setting.order, ratio=setting.ratio, most=setting.most, seed=seed
         )
         self.view, self.unused, self.test = (RawView(part, progress=False) for part in (train, unused, test))
-        self.folder = WORK / setting.name / f"seed-{seed}-gan-{setting.gan_steps}"
+        self.folder = WORK / setting.name / f"seed-{seed}-{hash_json(setting.gan.to_json())[:12]}"
         self.training = TrainingSet(view=self.view, unused=self.unused)
         self._tested: HeldOut | None = None
 
@@ -144,7 +155,6 @@ class Replicate:
         folder = self.folder / "pool"
         if not folder.exists():
             setting = self.setting
-            recipe = RECIPES[setting.recipe](steps=setting.gan_steps, augmentation=setting.augmentation)
             gan_folder = self.folder / "gan"
             began = time.monotonic()
             with warnings.catch_warnings():
@@ -152,7 +162,7 @@ class Replicate:
                 gan = (
                     _loaded(gan_folder, self.view)
                     if gan_folder.exists()
-                    else fit(self.view, recipe, out=gan_folder, seed=self.seed, progress=False)
+                    else fit(self.view, setting.gan, out=gan_folder, seed=self.seed, progress=False)
                 )
                 judge = TrainedExtractor.fit(
                     self.view,
@@ -208,8 +218,11 @@ def _loaded(folder: Path, view: RawView) -> Any:
 
 
 def unit_of(setting: Setting, seed: int, arm: str) -> tuple[str, dict[str, Any]]:
-    """Returns the name and the settings of the file of an arm."""
-    return f"longtail/{setting.name}/seed-{seed}/{arm}", {**dataclasses.asdict(setting), "seed": seed, "arm": arm}
+    """Returns the name and the settings of the file of an arm; those of the GAN only where its samples are used."""
+    about = {**dataclasses.asdict(setting), "seed": seed, "arm": arm}
+    if any(rows in arm for rows in _DRAWN):
+        about[GAN] = json.loads(json.dumps(setting.gan.to_json()))
+    return f"longtail/{setting.name}/seed-{seed}/{arm}", about
 
 
 def run_replicate(setting: Setting, seed: int, size: str) -> str:

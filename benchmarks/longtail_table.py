@@ -14,6 +14,9 @@ from gan_augment.metrics import Interval, interval
 LOCKED_FROM = 100
 """Seeds from here on are locked: never used to choose anything."""
 
+GAN = "gan"
+"""Where the settings of an arm hold those of the GAN."""
+
 Files = dict[int, dict[str, dict[str, Any]]]
 
 
@@ -35,15 +38,23 @@ def collect() -> dict[str, Files]:
         result = json.loads(path.read_bytes())
         about = dict(result["settings"])
         seed, arm = about.pop("seed"), about.pop("arm")
+        about.pop(GAN, None)
         found[json.dumps(about, sort_keys=True)][seed][arm] = result
     return found
+
+
+def _gans(found: dict[str, dict[str, Any]]) -> set[str]:
+    """Returns the settings of the GANs whose samples the arms of a seed used; "" for those of old runs."""
+    drawn = [one for one in found.values() if one["kind"] not in ("free", "oracle", "check")]
+    return {json.dumps(one["settings"].get(GAN, ""), sort_keys=True) for one in drawn}
 
 
 def gathered(files: Files) -> EvaluationResult | None:
     """Returns the arms over the seeds; None where none of them is free of a GAN.
 
-    A seed that lacks an arm of the fullest one is still being run, and left out.
+    A seed that lacks an arm of the fullest one, or whose arms are of different GANs, is still being run, and left out.
     """
+    files = {seed: found for seed, found in files.items() if len(_gans(found)) < 2} or files
     most = max((set(found) for found in files.values()), key=len)
     files = {seed: found for seed, found in files.items() if most <= set(found)}
     arms = [arm for arm in max(files.values(), key=len) if all(arm in seed for seed in files.values())]

@@ -40,9 +40,9 @@ _COST_STEPS, _COST_ROUNDS = 32, 3
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "dagan": ("dagan", {}),
-    "dagan, delta 5": ("dagan", {"delta": 5.0}),
+    "dagan, delta 0": ("dagan", {"delta": 0.0}),
+    "dagan, delta 0, diversity 0.002": ("dagan", {"delta": 0.0, "diversity": 0.002}),
     "dagan, warp": ("dagan", {"warp": True}),
-    "dagan, diversity 0.002": ("dagan", {"diversity": 0.002}),
     "icgan": ("icgan", {}),
     "sngan": ("sngan", {}),
     "sngan, diversity 0": ("sngan", {"diversity": 0.0}),

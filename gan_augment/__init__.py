@@ -35,8 +35,9 @@ from gan_augment.quality import Audit, audit
 from gan_augment.report import write_report
 from gan_augment.selection import CentroidSelector
 from gan_augment.source import RawView
-from gan_augment.synthesizers import load, wrap
+from gan_augment.synthesizers import TrainedSynthesizer, load, wrap
 from gan_augment.training import fit
+from gan_augment.training.plan import plan
 from gan_augment.types import Candidates, Decision, Extractor, Features, Origin, Samples, Selector, Synthesizer
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "Synthetic",
     "SyntheticPool",
     "TrainedExtractor",
+    "TrainedSynthesizer",
     "TrainingError",
     "arm_set",
     "audit",
@@ -78,6 +80,7 @@ __all__ = [
     "fit",
     "load",
     "open_folder",
+    "plan",
     "recommend",
     "wrap",
     "write_report",

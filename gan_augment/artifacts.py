@@ -282,7 +282,9 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str, *, ado
             for name in both
             if own[name].dtype != state[name].dtype
         ],
-        "not finite": [name for name in both if not state[name].isfinite().all()],
+        "not finite": [
+            name for name in both if state[name].dtype == own[name].dtype and not state[name].isfinite().all()
+        ],
     }
     told = "; ".join(f"{len(names)} {why}: {_some(names)}" for why, names in parts.items() if names)
     if told:

@@ -7,7 +7,7 @@
     ├── DataError(ValueError)          the user's dataset, folder, labels or images
     ├── SynthesizerError(ValueError)   a generator that lacks a class, or gives the wrong shape or range
     ├── ArtifactError(RuntimeError)    a folder on disk: missing, damaged, another version or architecture
-    ├── TrainingError(RuntimeError)    a training that diverged
+    ├── TrainingError(RuntimeError)    a training that diverged, or lost one of its processes
     └── StorageError(OSError)          the disk refused: full, read-only
 
 Each message says what was expected, what was found, and what to do. Each class also derives from the
@@ -49,7 +49,7 @@ class ArtifactError(GanAugmentError, RuntimeError):
 
 
 class TrainingError(GanAugmentError, RuntimeError):
-    """A training diverged."""
+    """A training diverged, or a process of it lost touch with another."""
 
 
 class StorageError(GanAugmentError, OSError):

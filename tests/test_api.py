@@ -7,11 +7,11 @@ import sys
 import gan_augment as ga
 
 PUBLIC = """
-Arm ArtifactError Audit Augmentation Candidates CentroidSelector CollapseWarning ConfigError DataError DataMismatchWarning Decision
-EvaluationResult
-Extractor Features GANAugmentedDataset GanAugmentError ImageSpec Origin PhaseOut RawView Recommendation Samples Selector
-SmallClassWarning StorageError Synthesizer SynthesizerError Synthetic SyntheticPool TrainedExtractor TrainingError
-arm_set audit check_no_overlap evaluate fit load open_folder recommend wrap write_report
+Arm ArtifactError Audit Augmentation Candidates CentroidSelector CollapseWarning ConfigError DataError
+DataMismatchWarning Decision EvaluationResult Extractor Features GANAugmentedDataset GanAugmentError ImageSpec Origin
+PhaseOut RawView Recommendation Samples Selector SmallClassWarning StorageError Synthesizer SynthesizerError Synthetic
+SyntheticPool TrainedExtractor TrainedSynthesizer TrainingError
+arm_set audit check_no_overlap evaluate fit load open_folder plan recommend wrap write_report
 """
 
 
@@ -31,6 +31,8 @@ def test_signatures_of_the_contract() -> None:
     assert names(ga.GANAugmentedDataset)[:9] == [
         "base", "source", "sampling_strategy", "synthetic_share", "schedule", "targets", "groups", "transform", "seed",
     ]  # fmt: skip
+    assert names(ga.plan)[:4] == ["dataset", "recipe", "image_size", "steps"]
+    assert set(names(ga.plan)) < set(names(ga.fit))
     assert inspect.signature(ga.wrap).parameters["value_range"].default == (-1.0, 1.0)
 
 

@@ -37,7 +37,7 @@ class LeCam(nn.Module):
         super().__init__()
         self.decay = decay
         self.register_buffer("anchors", torch.zeros(2))  # of reals, of fakes
-        self.register_buffer("pending", torch.zeros(2))  # sums over the parts of the last step
+        self.register_buffer("pending", torch.zeros(2))  # sums of means over the parts of the last step
         self.register_buffer("parts", torch.zeros(()))
         self.register_buffer("last", torch.tensor(-1))  # the step that is pending
         self.register_buffer("steps", torch.zeros(()))  # that the anchors know of
@@ -51,23 +51,24 @@ class LeCam(nn.Module):
             real: Logits `(N,)` of real images.
             fake: Logits `(N,)` of generated images.
             step: Steps done: calls of one step are parts of one batch.
-            average: Returns the mean of a tensor over all processes.
+            average: Returns the mean of a tensor over all processes; taken at once, so that each process has a state
+                that any number of processes can go on with.
         """
         with torch.no_grad():
             if int(self.last) != step:
-                self._fold(average)
+                self._fold()
                 self.last.fill_(step)
-            self.pending += torch.stack([real.detach().mean(), fake.detach().mean()]).to(self.pending)
+            self.pending += average(torch.stack([real.detach().mean(), fake.detach().mean()])).to(self.pending)
             self.parts += 1
         a_real, a_fake = self.anchors
         penalty: Tensor = (real - a_fake).square().mean() + (fake - a_real).square().mean()
         return penalty * (self.steps > 0)
 
-    def _fold(self, average: Callable[[Tensor], Tensor]) -> None:
+    def _fold(self) -> None:
         if not self.parts:
             return
         decay = min(self.decay, float(self.steps / (self.steps + 1)))
-        self.anchors.lerp_(average(self.pending / self.parts), 1 - decay)
+        self.anchors.lerp_(self.pending / self.parts, 1 - decay)
         self.steps += 1
         self.pending.zero_()
         self.parts.zero_()

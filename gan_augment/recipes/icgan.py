@@ -6,7 +6,8 @@ Other than the paper: no pretrained extractor is at hand, so features are the co
 same images first. Its decoder is told the class, so the code holds what differs within a class, where the features of
 a classifier are alike; and the generator starts from the decoder, so it obeys the features from the first step.
 Neighbours are of the instance's class, itself left out; features are of the augmented instance while training, for a
-rare class has few; hinge loss on small residual networks under spectral normalisation.
+rare class has few; samples are weakly drawn to their instance; hinge loss on small residual networks under spectral
+normalisation.
 """
 
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ class ICGAN(Recipe):
         feature_dim: Length of the features.
         neighbours: How many of the nearest images of an instance's class stand for it; fewer in classes that have no
             more.
+        reconstruction: Weight of the mean absolute difference of a sample and its instance; 0 for none, as in the
+            paper. It holds label and variation; more of it makes samples copies of their instance.
     """
 
     name: ClassVar[str] = "icgan"
@@ -44,12 +47,14 @@ class ICGAN(Recipe):
     features_share: float = 0.3
     feature_dim: int = 64
     neighbours: int = 5
+    reconstruction: float = 2.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("feature_dim", "neighbours"):
             whole(name, getattr(self, name))
         check_range("features_share", self.features_share, 1)
+        check_range("reconstruction", self.reconstruction)
 
     def networks(self, spec: NetworkSpec) -> dict[str, nn.Module]:
         """Returns features, the decoder that they are trained with, a generator and a discriminator."""
@@ -90,12 +95,14 @@ class ICGAN(Recipe):
         again = networks["decoder"](code, batch["labels"])
         return {"reconstruction": (again - real).abs().mean()}
 
-    def _instances(self, networks: Networks, batch: Batch, tools: Tools) -> Tensor:
+    def _instances(self, networks: Networks, batch: Batch, tools: Tools) -> tuple[Tensor, Tensor]:
+        """Returns augmented instances and their features."""
+        source = tools.augment(batch["source"])
         with torch.no_grad():
-            return self.embed(networks, tools.augment(batch["source"]))
+            return source, self.embed(networks, source)
 
     def _discriminator(self, networks: Networks, batch: Batch, tools: Tools) -> dict[str, Tensor]:
-        labels, instances = batch["labels"], self._instances(networks, batch, tools)
+        labels, (_, instances) = batch["labels"], self._instances(networks, batch, tools)
         with torch.no_grad():
             latents = torch.cat([tools.latents(labels, self.latent_dim), instances], 1)
             fake = networks["generator"](latents, labels)
@@ -104,10 +111,12 @@ class ICGAN(Recipe):
         return {"hinge": hinge_discriminator(*logits.chunk(2))}
 
     def _generator(self, networks: Networks, batch: Batch, tools: Tools) -> dict[str, Tensor]:
-        labels, instances = batch["labels"], self._instances(networks, batch, tools)
+        labels, (source, instances) = batch["labels"], self._instances(networks, batch, tools)
         latents = tools.latents(labels, self.latent_dim)
         fake = networks["generator"](torch.cat([latents, instances], 1), labels)
         terms = {"hinge": hinge_generator(networks["discriminator"](tools.augment(fake), labels, instances))}
+        if self.reconstruction:
+            terms["reconstruction"] = self.reconstruction * (fake - source).abs().mean()
         return terms | self._diversity(
             fake,
             latents,

@@ -22,7 +22,7 @@ __all__ = ["R3GAN"]
 
 _LAST_RATE, _LAST_GAMMA = 0.25, 0.1
 _FIRST_BETA, _LAST_BETA = 0.9, 0.99
-_CELLS = 1024
+_CELLS, _MOST_BLOCKS = 1024, 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class R3GAN(Recipe):
             The paper's differ by data set, 0.05 to 2.3 so counted; with 0.05 the discriminator won on the digits.
         penalty_every: Take the penalties every so-manieth step, with so much more weight: on a CPU a step with them
             takes 1.7 times as long as one without.
-        blocks: Residual blocks a stage.
+        blocks: Residual blocks a stage, 32 at most.
         ramp: Share of the steps after which the schedules stand still.
     """
 
@@ -54,6 +54,7 @@ class R3GAN(Recipe):
         super().__post_init__()
         whole("penalty_every", self.penalty_every)
         whole("blocks", self.blocks)
+        check_range("blocks", self.blocks, _MOST_BLOCKS)
         check_range("gamma", self.gamma)
         if not 0 < self.ramp <= 1:
             raise ConfigError(f"expected ramp above 0, 1 at most, found {self.ramp}")

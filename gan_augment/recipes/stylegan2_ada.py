@@ -2,8 +2,9 @@
 
 Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN" (arXiv 1912.04958) and "Training
 generative adversarial networks with limited data" (arXiv 2006.06676). Other than the papers: what `networks/style.py`
-says, no path length penalty, R1 is taken of the augmented images since warps cannot be differentiated twice, and
-the augmentations are those of this library.
+says, no path length penalty, R1 is taken of the augmented images since warps cannot be differentiated twice, its lazy
+steps share the discriminator's Adam without the rescaling of learning rate and betas by k / (k + 1) for a penalty every
+k steps, and the augmentations are those of this library.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from gan_augment.recipes.tools import Tools
 
 __all__ = ["StyleGAN2ADA"]
 
+_MOST_LAYERS = 32
+
 
 @dataclass(frozen=True, kw_only=True)
 class StyleGAN2ADA(Recipe):
@@ -28,7 +31,7 @@ class StyleGAN2ADA(Recipe):
     Attributes:
         gamma: R1's weight is this times the cells of the grid over the batch size.
         penalty_every: Take R1 every so-manieth step, with so much more weight.
-        mapping_layers: Layers from latents and class to a style.
+        mapping_layers: Layers from latents and class to a style, 32 at most.
         target: Of E[sign D(real)], 0 to 1: above it augmentation rises, below it falls.
         adapt_images: Images seen while the probability of augmentation rises from 0 to 1 at its fastest; 500 thousand
             in the paper, whose trainings are of millions.
@@ -48,6 +51,7 @@ class StyleGAN2ADA(Recipe):
         super().__post_init__()
         for name in ("penalty_every", "mapping_layers", "adapt_images"):
             whole(name, getattr(self, name))
+        check_range("mapping_layers", self.mapping_layers, _MOST_LAYERS)
         check_range("gamma", self.gamma)
         check_range("target", self.target, 1)
 

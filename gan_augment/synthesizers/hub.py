@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from gan_augment.artifacts import write_bytes
+from gan_augment.artifacts import new_folder, write_bytes
 from gan_augment.errors import ArtifactError, ConfigError, StorageError
 from gan_augment.fingerprint import FittedOn
 
@@ -165,8 +165,9 @@ def _write(synthesizer: "TrainedSynthesizer", folder: Path, license_id: str, sha
     shared = copy.copy(synthesizer)
     if not share_groups:
         shared.fitted_on = FittedOn(synthesizer.fitted_on.images)
-    shared.save(folder)
-    write_bytes(folder / "README.md", _card(shared, license_id, repo_id).encode())
+    with new_folder(folder, "synthesizer") as work:
+        shared.write_into(work)
+        write_bytes(work / "README.md", _card(shared, license_id, repo_id).encode(errors="replace"))
 
 
 @contextlib.contextmanager
@@ -226,9 +227,9 @@ up the rare classes of a training set. Recipe: {recipe.name} ({recipe.paper}), t
 {len(synthesizer.fitted_on):,} images. {licence}
 
 ```python
-from gan_augment.synthesizers import TrainedSynthesizer
+import gan_augment as ga
 
-gan = TrainedSynthesizer.from_pretrained("{repo_id}")
+gan = ga.TrainedSynthesizer.from_pretrained("{repo_id}")
 {bind if synthesizer.needs_parents else ""}images = gan.sample(labels=[0, 1], seeds=[0, 1]).images  # in [-1, 1]
 ```
 

@@ -210,10 +210,14 @@ class TrainedSynthesizer(OnHub):
             StorageError: The disk refused.
         """
         with new_folder(folder, "synthesizer") as work:
-            tensors = {f"{n}/{k}": v for n, network in self.networks.items() for k, v in network.state_dict().items()}
-            write_tensors(work / "weights.safetensors", {**tensors, **self.fitted_on.tensors()})
-            write_json(work / "synthesizer.json", self._description())
+            self.write_into(work)
         return Path(folder)
+
+    def write_into(self, work: Path) -> None:
+        """Writes the files of `save` into a folder that is there."""
+        tensors = {f"{n}/{k}": v for n, network in self.networks.items() for k, v in network.state_dict().items()}
+        write_tensors(work / "weights.safetensors", {**tensors, **self.fitted_on.tensors()})
+        write_json(work / "synthesizer.json", self._description())
 
     def _description(self) -> dict[str, Any]:
         assert self.image_spec is not None
@@ -253,7 +257,9 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> TrainedSy
         spec = NetworkSpec.from_json(about["spec"])
         image_spec = ImageSpec.from_json(about["image_spec"])
         classes, seed = check_names(about["classes"], "classes"), int(about["seed"])
-        counts = _counts(about.get("class_counts"), spec.num_classes)
+        counts, watched = _counts(about.get("class_counts"), spec.num_classes), about.get("watched")
+        if not isinstance(watched, dict | None):
+            raise ValueError(f"watched {watched!r:.80}")
         str(about["fingerprint"]["weights"])
         with torch.device("meta"):  # no memory is taken before the shapes are known to be those of the file
             networks = recipe.networks(spec)
@@ -276,7 +282,7 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> TrainedSy
         seed=seed,
         fitted_on=fitted_on,
         class_counts=counts,
-        watched=about.get("watched"),
+        watched=watched,
     )
     if synthesizer.fingerprint["weights"] != about["fingerprint"]["weights"]:
         raise ArtifactError(f"expected the weights that were saved in {folder}, found others; the file is damaged")

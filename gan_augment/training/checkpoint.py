@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -97,12 +98,21 @@ def resume(trainer: Trainer, path: Path, settings: dict[str, Any], watch: Watch 
     for name, optimizer in trainer.optimizers.items():
         _load_adam(optimizer, _below(tensors, "adam", name))
     if trainer.scaler.is_enabled():
-        scale, growth = (float(tensors[_SEPARATOR.join(("scaler", key))]) for key in _SCALER)
-        trainer.scaler.load_state_dict({**trainer.scaler.state_dict(), "scale": scale, "_growth_tracker": int(growth)})
+        _load_scaler(trainer.scaler, _below(tensors, "scaler"), path)
     if watch is not None:
         _restore(watch, trainer, tensors, about, path)
     trainer.step = step
     return True
+
+
+def _load_scaler(scaler: torch.amp.GradScaler, state: Mapping[str, Tensor], path: Path) -> None:
+    try:
+        scale, growth = (state[key].item() for key in _SCALER)
+    except (KeyError, RuntimeError) as error:
+        raise ArtifactError(f"expected the scaler of fp16 in {path}, found {error!r}; delete it") from None
+    if not 0 < scale < math.inf or not 0 <= growth < math.inf:
+        raise ArtifactError(f"expected a scaler of fp16 above 0 in {path}, found {scale}, {growth}; delete it")
+    scaler.load_state_dict({**scaler.state_dict(), "scale": float(scale), "_growth_tracker": int(growth)})
 
 
 def _restore(

@@ -26,7 +26,8 @@ def start_from(trainer: Trainer, init: Any, spec: NetworkSpec, classes: Sequence
     What belongs to a class (an embedding, a row of a head) is that of the class of the same name. A class that the
     synthesizer does not know starts from the mean of those that it knows, and away from it as they are: their
     standard deviation times the trainer's own first weights. From the mean alone, new classes took twice as long to
-    part. Networks without weights (moving averages of a loss) start afresh.
+    part. Networks without weights (moving averages of a loss) start afresh. No phase hands weights over any more, which
+    would overwrite these.
 
     Args:
         trainer: Before its first step.
@@ -55,6 +56,7 @@ def start_from(trainer: Trainer, init: Any, spec: NetworkSpec, classes: Sequence
             if name in kind:
                 load_state(kind[name], state, f"this dataset's {name}")
                 _settle(kind[name], axes[name])
+    trainer.hands_over = False
 
 
 def freeze_blocks(trainer: Trainer, count: int) -> None:

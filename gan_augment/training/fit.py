@@ -70,13 +70,15 @@ def fit(
 
     Args:
         dataset: The training split, or a RawView of it. Items are read before their transform.
-        recipe: A name ("dagan", "sngan"), "auto" for the one measured best, or a Recipe with settings of its own.
+        recipe: A name, such as "dagan" (`gan_augment.recipes.RECIPES` has them all), "auto" for the one measured
+            best, or a Recipe with settings of its own.
         image_size: Side, or spatial shape, that the networks work at, rounded up to what they can halve; None for the
             images' own.
         steps: Steps of the training; None for the recipe's own.
         out: New folder for the synthesizer; None to keep it in memory.
         init: Synthesizer of the same recipe and shapes to start from, of these or other classes: what it knows of a
             class goes to the class of the same name, and a new class starts around the mean of those that it knows.
+            No phase of the recipe then begins by handing weights on: every network has its own already.
         unlabelled: Images without labels, for recipes that use them; none of today's does.
         targets: One class for each item, where the dataset does not say.
         groups: One group (patient) for each item; kept as hashes, so that a later evaluation can be checked.
@@ -251,7 +253,8 @@ def _run(
 
         description = f"training {trainer.recipe.name}" if progress else None
         try:
-            trainer.run(prepared.batches, description=description, after_step=after_step)
+            if not watch.ended(trainer.step):  # or the checkpoint is of the very step that ended it
+                trainer.run(prepared.batches, description=description, after_step=after_step)
         finally:
             log.close()
     if progress:

@@ -50,7 +50,10 @@ class TrainingLog:
     ) -> None:
         self.folder, self._batch_size = folder, batch_size
         self._writer = None if tensorboard is None else _writer(tensorboard, step)
-        self._before = 0.0 if folder is None else _take_up(folder, step)
+        self._before = 0.0
+        if folder is not None:
+            with storing(folder):
+                self._before = _take_up(folder, step)
         self._last = self._began = time.monotonic()
         self._last_step = step
 
@@ -131,7 +134,8 @@ def _writer(folder: str | Path, step: int) -> Any:
 def _take_up(folder: Path, step: int) -> float:
     """Drops lines and grids of steps after `step`, and half a line of a killed process; returns the seconds so far."""
     for path in folder.glob(f"{_SAMPLES}/step-*.png"):
-        if not step or int(path.stem.removeprefix("step-")) > step:
+        number = path.stem.removeprefix("step-")
+        if not step or (number.isdecimal() and int(number) > step):
             path.unlink()
     path = folder / _LINES
     if not path.is_file():
@@ -140,11 +144,11 @@ def _take_up(folder: Path, step: int) -> float:
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if step else []:
         try:
             line = json.loads(text)
-            if not 0 <= line["step"] <= step:
+            if not 0 <= line["step"] <= step or not math.isfinite(line["seconds"]):
                 continue
-            seconds = float(line["seconds"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             continue
+        seconds = float(line["seconds"])
         kept.append(text + "\n")
     write_bytes(path, "".join(kept).encode())
     return seconds

@@ -32,9 +32,10 @@ class Trainer:
 
     However many processes and parts share a batch, the result is that of one, but for rounding, for every recipe
     whose losses are means over images and whose networks keep no batch statistics (batch normalisation). A term that
-    takes every fourth image (`diversity`) asks for parts of a multiple of four images besides. Iterates that networks
-    keep in buffers, such as spectral norm's and moving averages, start each part from the same values and
-    end as the mean over the parts; those fed with batch means go through `Tools.average`, so that processes agree.
+    takes every fourth image (`diversity`), or every second (`delta`), asks for parts of a multiple of so many images
+    besides. Iterates that networks keep in buffers, such as spectral norm's and moving averages, start each part from
+    the same values and end as the mean over the parts; those fed with batch means go through `Tools.average`, so that
+    processes agree.
 
     Args:
         recipe: What to train.
@@ -51,6 +52,8 @@ class Trainer:
         averaged: Moving averages of those that the recipe names.
         scaler: Keeps fp16 gradients from vanishing; does nothing in other precisions.
         step: Steps done.
+        hands_over: Whether phases begin by handing weights from one network to another; not where all networks start
+            from those of a synthesizer.
         shown: What else the progress bar shows.
 
     Raises:
@@ -80,6 +83,7 @@ class Trainer:
         self.networks = {n: network.to(memory_format=self._layout).to(device) for n, network in fresh.items()}
         self.averaged = {name: copy.deepcopy(self.networks[name]).requires_grad_(False) for name in recipe.averaged}
         self.step = 0
+        self.hands_over = True
         self.shown: dict[str, str] = {}
         self.freeze([])
 
@@ -175,7 +179,7 @@ class Trainer:
 
     def _take_step(self, batches: Callable[[int, Part], Mapping[str, Tensor]]) -> dict[str, Tensor]:
         phase = self.recipe.phase_at(self.step)
-        if phase.begin is not None and self.step in self.recipe.first_steps():
+        if self.hands_over and phase.begin is not None and self.step in self.recipe.first_steps():
             phase.begin(self.networks)
             for name, average in self.averaged.items():  # of what is no longer there, it would fade slowly
                 average.load_state_dict(self.networks[name].state_dict())

@@ -180,9 +180,7 @@ class Watch:
                     name: {key: value.detach().clone() for key, value in network.state_dict().items()}
                     for name, network in networks.items()
                 }
-        begun = max(self.best["step"], self.recipe.first_steps()[-1])
-        waited = sum(look["step"] > begun for look in self.history)
-        ends = self.stop == "quality" and waited >= self.patience and 4 * step >= self.recipe.steps
+        ends = self.ended(step)
         last = ends or step == self.recipe.steps
         late = 2 * step >= self.recipe.steps  # a young network draws much the same for every latent
         sure = [name for name in record["collapsed"] if last or (late and name in self._suspected)]
@@ -190,6 +188,14 @@ class Watch:
         self._accused += accused
         self._suspected = list(record["collapsed"])
         return Verdict(ends, accused)
+
+    def ended(self, step: int) -> bool:
+        """Tells whether the looks so far, the last of them after this step, end the training."""
+        if self.stop == "steps" or self.best is None or self.history[-1]["step"] != step:
+            return False
+        begun = max(self.best["step"], self.recipe.first_steps()[-1])
+        waited = sum(look["step"] > begun for look in self.history)
+        return waited >= self.patience and 4 * step >= self.recipe.steps
 
     def warn(self, step: int, record: Mapping[str, Any], names: Sequence[str]) -> None:
         """Warns of classes that have collapsed.
@@ -255,6 +261,8 @@ class Watch:
         best = state["best"]
         if best is not None and not (isinstance(best["step"], int) and math.isfinite(best["kid"])):
             raise ValueError(f"best {best!r:.80}")
+        if (best is None) != (not history):
+            raise ValueError("a best look without looks, or the reverse")
         if (self.stop == "quality" and best is not None) != (best_weights is not None):
             raise ValueError("best weights that do not belong to it")
         self.history, self.best, self.best_weights = history, best, best_weights

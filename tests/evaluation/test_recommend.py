@@ -186,7 +186,8 @@ def test_not_where_it_is_noise() -> None:
     data = problem(0, (240, 60), signal=0.5)
 
     def build(fitted: RawView, seed: int) -> Any:
-        return ga.SyntheticPool.from_arrays(torch.randn(300, 1, 8, 8), torch.ones(300, dtype=torch.int64))
+        noise = torch.randn(300, 1, 8, 8, generator=torch.Generator().manual_seed(seed % 2**62))
+        return ga.SyntheticPool.from_arrays(noise, torch.ones(300, dtype=torch.int64))
 
     found = run(data, build, **SLOW)
     assert found.verdict == "do not use it", found.reason

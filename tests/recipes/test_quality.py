@@ -39,7 +39,7 @@ def agreement_and_spread(recipe: str, steps: int, oracle: ga.TrainedExtractor) -
         ("sngan", 0.5, 0.25),
         ("acgan", 0.6, 0.25),
         ("bagan_gp", 0.8, 0.35),
-        ("icgan", 0.6, 0.35),
+        ("icgan", 0.7, 0.6),
         ("r3gan", 0.8, 0.35),
         ("stylegan2_ada", 0.8, 0.4),
     ],

@@ -136,6 +136,31 @@ def test_class_counts_that_cannot_be(gan: TrainedSynthesizer, tmp_path: Path, co
         load(folder)
 
 
+def test_what_was_watched_is_an_object_or_nothing(gan: TrainedSynthesizer, tmp_path: Path) -> None:
+    folder = gan.save(tmp_path / "gan")
+    about = json.loads((folder / "synthesizer.json").read_text())
+    (folder / "synthesizer.json").write_text(json.dumps({**about, "watched": [3]}))
+    with pytest.raises(ArtifactError, match="watched"):
+        load(folder)
+
+
+def test_a_folder_without_its_card_is_not_left_behind(
+    gan: TrainedSynthesizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, _: bytes) -> None:
+        raise StorageError(28, f"could not write {path}")
+
+    monkeypatch.setattr("gan_augment.synthesizers.hub.write_bytes", full)
+    with pytest.raises(StorageError):
+        gan.save_pretrained(tmp_path / "hub")
+    assert not list(tmp_path.iterdir())
+
+
+def test_class_names_that_are_no_text_are_shown_all_the_same(tmp_path: Path) -> None:
+    made = fit(Pictures((3, 3), classes=["a", "\udcff"]), "sngan", steps=1, min_images=2, progress=False)
+    assert "| ? | 3 |" in (made.save_pretrained(tmp_path / "hub") / "README.md").read_text()
+
+
 def test_another_architecture_shows_the_keys_of_all_networks(gan: TrainedSynthesizer, tmp_path: Path) -> None:
     folder = gan.save(tmp_path / "gan")
     about = json.loads((folder / "synthesizer.json").read_text())

@@ -1,7 +1,6 @@
 """Trainings that start from another synthesizer: classes matched by name, blocks frozen, differences shown."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,11 @@ import gan_augment as ga
 from gan_augment.demo.digits import ArrayImages, to_tensor
 from gan_augment.losses import LeCam
 from gan_augment.networks import NetworkSpec
-from gan_augment.recipes import DAGAN, SNGAN
+from gan_augment.recipes import DAGAN, RECIPES, SNGAN
 from gan_augment.synthesizers import TrainedSynthesizer
 from gan_augment.training.finetune import freeze_blocks, start_from
 from gan_augment.training.trainer import Trainer
-from tests.training.test_trainer import same_weights
+from tests.training.test_trainer import same_weights, stopped
 
 GRID = (16, 16)
 
@@ -40,26 +39,6 @@ def started(init: TrainedSynthesizer, classes: str, **settings: object) -> Train
     trainer = Trainer(recipe(**settings), spec, seed=1, device=torch.device("cpu"))
     start_from(trainer, init, spec, list(classes))
     return trainer
-
-
-class _Stop(Exception):
-    pass
-
-
-@contextmanager
-def stopped(at: int) -> Iterator[None]:
-    """Stops a training within a step, as a crash would."""
-    take = Trainer._take_step
-
-    def until(self: Trainer, *arguments: object) -> object:
-        if self.step == at:
-            raise _Stop
-        return take(self, *arguments)  # type: ignore[arg-type]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_take_step", until)
-        with pytest.raises(_Stop):
-            yield
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +102,19 @@ def test_frozen_blocks_stay_bit_for_bit_and_the_others_move(pretrained: TrainedS
             assert torch.equal(value, before[key]), key
         elif key.endswith("original"):
             assert value.shape != before[key].shape or not torch.equal(value, before[key]), key
+
+
+@pytest.mark.parametrize("name", ["icgan", "bagan_gp"])
+def test_phases_hand_nothing_over_that_would_replace_what_was_given(name: str) -> None:
+    """The one's generator would become its decoder, the other's critic its encoder, frozen blocks included."""
+    settings = {"steps": 4, "batch_size": 8, "width": 32}
+    given = fit("abcd", RECIPES[name](learning_rate=1e-3, **settings))  # type: ignore[arg-type]
+    tuned = fit("abcd", RECIPES[name](learning_rate=1e-12, **settings), init=given, freeze=1)  # type: ignore[arg-type]
+    for network in ("generator", "discriminator"):
+        before, after = (s.networks[network].state_dict() for s in (given, tuned))
+        for key, value in after.items():
+            if not key.endswith(("_u", "_v")):
+                torch.testing.assert_close(value, before[key], atol=1e-6, rtol=0, msg=f"{network} {key}")
 
 
 def test_frozen_parameters_have_no_optimiser_state(pretrained: TrainedSynthesizer) -> None:

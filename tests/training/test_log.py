@@ -17,10 +17,9 @@ from PIL import Image
 
 import gan_augment as ga
 from gan_augment.training.log import TrainingLog, draw_grid
-from gan_augment.training.trainer import Trainer
 from tests.helpers import run_python
-from tests.training.test_trainer import _Stop
-from tests.training.test_watch import fit
+from tests.training.test_stopping import fit
+from tests.training.test_trainer import stopped
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -53,17 +52,8 @@ def test_a_finished_training_keeps_log_and_grids(tmp_path: Path) -> None:
 
 
 def test_a_resumed_training_tells_of_each_step_once(tmp_path: Path) -> None:
-    take = Trainer._take_step
-
-    def until(self: Trainer, *arguments: Any) -> Any:
-        if self.step == 9:
-            raise _Stop
-        return take(self, *arguments)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_take_step", until)
-        with pytest.raises(_Stop):
-            fit(out=tmp_path / "gan", watch_every=2, checkpoint_every=5)
+    with stopped(9):
+        fit(out=tmp_path / "gan", watch_every=2, checkpoint_every=5)
     beside = tmp_path / ".gan.training"
     assert [line["step"] for line in lines(beside / "log.jsonl")] == [0, 2, 4, 6, 8]
     with open(beside / "log.jsonl", "a") as file:
@@ -85,10 +75,23 @@ def test_without_a_checkpoint_the_log_begins_anew(tmp_path: Path) -> None:
     assert names(tmp_path / "log" / "samples") == []
 
 
+def test_what_others_left_in_the_folder_is_no_hindrance(tmp_path: Path) -> None:
+    (tmp_path / "samples").mkdir()
+    for name in ("step-00005.png", "step-00050.png", "step-00050 (copy).png"):
+        (tmp_path / "samples" / name).touch()
+    damaged = ['{"step": 3, "seconds": NaN}', '{"step": 4, "seconds": 1' + 400 * "0" + "}", 100_000 * "[", "7", "{}"]
+    (tmp_path / "log.jsonl").write_text("\n".join(['{"step": 2, "seconds": 1.5}', *damaged]))
+    TrainingLog(tmp_path, step=10).write(11)
+    found = lines(tmp_path / "log.jsonl")
+    assert [line["step"] for line in found] == [2, 11]
+    assert found[1]["seconds"] >= 1.5
+    assert names(tmp_path / "samples") == ["step-00005.png", "step-00050 (copy).png"]
+
+
 KILLED = """
 import sys
 sys.path.insert(0, {root!r})
-from tests.training.test_watch import fit
+from tests.training.test_stopping import fit
 fit(120, out={out!r}, checkpoint_every=20, watch_every=10)
 """
 

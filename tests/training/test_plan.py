@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from gan_augment.recipes import RECIPES
+from gan_augment.recipes import R3GAN, RECIPES
 from gan_augment.training.plan import PhasePlan, Plan, plan
 from tests.conftest import untouched_rng
 from tests.contracts.cyclegan import CycleShaped
@@ -45,6 +47,19 @@ def test_every_recipe_can_be_planned(recipe: type) -> None:
     planned = plan(data(), recipe(steps=20, batch_size=8), min_images=0, progress=False)
     assert planned.steps == 20
     assert all(phase.seconds_a_step > 0 for phase in planned.phases)
+
+
+def test_a_lazy_penalty_is_timed_in_its_share_of_the_steps() -> None:
+    seen: list[bool] = []
+
+    class Noting(R3GAN):
+        def _discriminator(self, *arguments: Any) -> Any:
+            terms = super()._discriminator(*arguments)
+            seen.append("penalty" in terms)
+            return terms
+
+    plan(data(), Noting(steps=20, batch_size=8), min_images=0, progress=False)
+    assert np.mean(seen[1:]) == 1 / Noting().penalty_every  # the first one warms up
 
 
 def test_what_is_seen_of_a_class() -> None:

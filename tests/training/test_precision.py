@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -16,7 +17,7 @@ from gan_augment.training.batches import Batches
 from gan_augment.training.checkpoint import resume, save_checkpoint
 from gan_augment.training.precision import lower_precision, pick_precision
 from gan_augment.training.trainer import Trainer
-from tests.training.test_trainer import data, fit, quick, stopped_at_seven, weights
+from tests.training.test_trainer import data, fit, quick, stopped_at_seven, stored, weights
 
 CPU = torch.device("cpu")
 
@@ -141,6 +142,19 @@ def test_the_scaler_of_fp16_is_resumed(tmp_path: Path) -> None:
     for name, network in whole.networks.items():
         for key, value in network.state_dict().items():
             assert torch.equal(resumed.networks[name].state_dict()[key], value), key
+
+
+@pytest.mark.parametrize("scale", [None, torch.tensor(torch.nan), torch.tensor(0.0), torch.ones(2)])
+def test_a_hostile_scaler_is_refused(tmp_path: Path, scale: torch.Tensor | None) -> None:
+    trainer, batches = trainer_in_fp16(quick("sngan", steps=1))  # type: ignore[arg-type]
+    trainer.run(batches)
+    path = tmp_path / "checkpoint"
+    save_checkpoint(trainer, path, {})
+    about, tensors = stored(path)
+    del tensors["scaler|scale"]
+    save_file(tensors if scale is None else {**tensors, "scaler|scale": scale}, path, about)
+    with pytest.raises(ga.ArtifactError, match="scaler of fp16"):
+        resume(trainer, path, {})
 
 
 def test_channels_last_gives_the_same_and_resumes(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from safetensors.torch import save_file
 import gan_augment as ga
 from gan_augment.recipes import DAGAN, RECIPES
 from gan_augment.synthesizers import TrainedSynthesizer
+from gan_augment.training.trainer import Trainer
 
 
 def data(count: int = 30, classes: int = 3) -> list[tuple[np.ndarray, int]]:
@@ -64,21 +67,32 @@ class _Stop(Exception):
     pass
 
 
-def stopped_at_seven(recipe: object, out: Path) -> None:
-    """Fits until step 7 of 12, with a checkpoint at step 5, and stops there as a crash would."""
-    from gan_augment.training.trainer import Trainer
-
+@contextmanager
+def stopped(at: int) -> Iterator[None]:
+    """Stops a training within a step, as a crash would."""
     take = Trainer._take_step
 
-    def until_seven(self: Trainer, *arguments: object) -> object:
-        if self.step == 7:
+    def until(self: Trainer, *arguments: object) -> object:
+        if self.step == at:
             raise _Stop
         return take(self, *arguments)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_take_step", until_seven)
+        patch.setattr(Trainer, "_take_step", until)
         with pytest.raises(_Stop):
-            fit(recipe, out=out, checkpoint_every=5)
+            yield
+
+
+def stopped_at_seven(recipe: object, out: Path) -> None:
+    """Fits until step 7 of 12, with a checkpoint at step 5."""
+    with stopped(7):
+        fit(recipe, out=out, checkpoint_every=5)
+
+
+def stored(checkpoint: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    """Returns what a checkpoint says of itself, and its tensors."""
+    with safe_open(checkpoint, "pt") as file:
+        return file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -262,11 +276,9 @@ def test_a_resumed_run_has_the_same_labels_and_range(tmp_path: Path) -> None:
 
 
 def test_a_hostile_checkpoint_is_refused(tmp_path: Path) -> None:
-
     path = tmp_path / ".gan.training.safetensors"
     stopped_at_seven(quick(), tmp_path / "gan")
-    with safe_open(path, "pt") as file:
-        about, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    about, tensors = stored(path)
     adam = next(key for key in tensors if key.endswith("exp_avg"))
     average = next(key for key in tensors if key.startswith("average"))
     damaged = [
@@ -280,6 +292,7 @@ def test_a_hostile_checkpoint_is_refused(tmp_path: Path) -> None:
         (about, {**tensors, adam: tensors[adam].flatten()[:1]}),
         (about, {**tensors, "adam|g|x|exp_avg": tensors[adam].clone()}),
         (about, {**tensors, average: torch.full_like(tensors[average], torch.nan)}),
+        (about, {**tensors, average: tensors[average].to(torch.float8_e4m3fn)}),
     ]
     for metadata, contents in damaged:
         save_file(contents, path, metadata)
