@@ -37,6 +37,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, rich
 SETTING = Setting(images="FashionMNIST/2", gan_steps=1500, classifier_steps=600)
 WIDTH = 64
 SAMPLES = 100
+ORACLE_STEPS = 3000
 CLASSIFIERS = 3
 """Trainings of each arm; their mean counts as one value of a replicate."""
 
@@ -167,7 +168,7 @@ def _oracle() -> TrainedExtractor:
         images = _images()
         pixels, targets = images.train
         view = RawView(ArrayImages(pixels, targets, images.classes, to_tensor), progress=False)
-        TrainedExtractor.fit(view, steps=3000, seed=99, progress=False).save(folder)
+        TrainedExtractor.fit(view, steps=ORACLE_STEPS, seed=99, progress=False).save(folder)
     return TrainedExtractor.load(folder)
 
 

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -123,6 +124,7 @@ def test_a_second_training_for_the_same_folder_is_told_at_once(tmp_path: Path) -
         try:
             while not checkpoint.exists():
                 assert holder.poll() is None
+                time.sleep(0.02)
             with pytest.raises(ga.ArtifactError, match=r"nobody else .* another process does .*another out="):
                 fit(quick(), out=out)
         finally:

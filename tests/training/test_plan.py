@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from gan_augment.cli import app
 from gan_augment.recipes import R3GAN, RECIPES
 from gan_augment.training.plan import PhasePlan, Plan, plan
 from tests.conftest import untouched_rng
 from tests.contracts.cyclegan import CycleShaped
-from tests.test_cli import digits_folder, run
+from tests.test_cli import digits_folder
 from tests.training.test_trainer import data, fit, quick, same_weights
 
 
@@ -85,10 +87,11 @@ def test_nothing_changes() -> None:
 def test_dry_run_of_the_command_line_writes_nothing(tmp_path: Path) -> None:
     folder = digits_folder(tmp_path / "images", {"digit 3": 24, "digit 7": 21})
     before = sorted(tmp_path.rglob("*"))
-    told = run("fit", folder, "--out", tmp_path / "runs" / "gan", "--dry-run").stdout
+    command = ["fit", str(folder), "--out", str(tmp_path / "runs" / "gan"), "--dry-run", "--quiet"]
+    told = CliRunner().invoke(app, command).stdout
     assert "generator" in told
     assert "time expected" in told
-    result = json.loads(run("fit", folder, "--out", tmp_path / "gan", "--dry-run", "--steps", 7, "--json").stdout)
+    result = json.loads(CliRunner().invoke(app, [*command, "--steps", "7", "--json"]).stdout)
     assert result["steps"] == 7
     assert [row["images"] for row in result["classes"]] == [24, 21]
     assert sorted(tmp_path.rglob("*")) == before

@@ -81,6 +81,7 @@ def test_a_process_that_fails_leaves_no_other_waiting(tmp_path: Path) -> None:
     assert "TrainingError: expected all 2 processes" in (tmp_path / "failed.0").read_text()
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_all_after_a_checkpoint(tmp_path: Path) -> None:
     checkpoint = tmp_path / ".gan.training.safetensors"
     process = subprocess.Popen(torchrun("endless", tmp_path), env=ENV, start_new_session=True, stderr=subprocess.PIPE)
@@ -108,6 +109,7 @@ def free_port() -> str:
         return str(found.getsockname()[1])
 
 
+@pytest.mark.slow
 def test_the_command_line_under_accelerate_launch(tmp_path: Path) -> None:
     from tests.test_cli import digits_folder
 

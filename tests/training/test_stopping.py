@@ -119,10 +119,10 @@ def test_a_resumed_run_equals_an_unbroken_one(stop: str, tmp_path: Path) -> None
 
 
 def test_a_training_ends_early_with_the_weights_of_its_best_look() -> None:
-    gan = fit(400, watch_every=2, stop="quality", patience=1)
-    assert 100 <= gan.watched["steps"] < 400
+    gan = fit(100, watch_every=2, stop="quality", patience=1)
+    assert 25 <= gan.watched["steps"] < 100
     assert gan.watched["steps"] >= gan.watched["best"]["step"] + 2
-    alone = fit(400, watch_every=gan.watched["best"]["step"], stop="quality", patience=1)
+    alone = fit(100, watch_every=gan.watched["best"]["step"], stop="quality", patience=1)
     assert alone.watched["history"][0]["kid"] == gan.watched["best"]["kid"]
 
 
