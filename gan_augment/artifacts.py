@@ -269,6 +269,7 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str, *, ado
     """
     own = module.state_dict()
     both = sorted(own.keys() & state.keys())
+    alike = [name for name in both if own[name].dtype == state[name].dtype]  # others may not know what is finite
     parts = {
         "missing": sorted(own.keys() - state.keys()),
         "not expected": sorted(state.keys() - own.keys()),
@@ -278,13 +279,9 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str, *, ado
             if own[name].shape != state[name].shape
         ],
         "of another type": [
-            f"{name} {state[name].dtype} instead of {own[name].dtype}"
-            for name in both
-            if own[name].dtype != state[name].dtype
+            f"{name} {state[name].dtype} instead of {own[name].dtype}" for name in both if name not in alike
         ],
-        "not finite": [
-            name for name in both if state[name].dtype == own[name].dtype and not state[name].isfinite().all()
-        ],
+        "not finite": [name for name in alike if not state[name].isfinite().all()],
     }
     told = "; ".join(f"{len(names)} {why}: {_some(names)}" for why, names in parts.items() if names)
     if told:

@@ -27,9 +27,9 @@ __all__ = ["DAGAN"]
 class DAGAN(Recipe):
     """Image-conditioned GAN: G(x, z) against D(x, candidate).
 
-    `delta` is on: on development replicates of long-tailed Fashion-MNIST it made samples of rare classes nearly as varied
-    as unused reals and helped most (`benchmarks/results/ablation.md`). `diversity` is off: a mode-seeking term made
-    labels wrong (`benchmarks/results/recipes.md`).
+    `delta` is on: on development replicates of long-tailed Fashion-MNIST it made samples of rare classes nearly as
+    varied as unused reals and helped most (`benchmarks/results/ablation.md`). `diversity` is off: a mode-seeking term
+    made labels wrong (`benchmarks/results/recipes.md`).
 
     Attributes:
         skips: Levels above the bottom at which the source passes through the generator.
