@@ -10,6 +10,7 @@ score. Beside them stand as many plain augmentations of the training images, and
 """
 
 import functools
+import json
 import warnings
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from benchmarks import ablation_table, common
 from benchmarks.longtail import WORK, Setting, seed_range
+from benchmarks.longtail_table import GAN
 from benchmarks.samples import MEASURES, Measured, nobody, unused_images
 from benchmarks.sets import ImageSet, load, long_tailed
 from gan_augment.balance import MIN_IMAGES
@@ -28,7 +30,7 @@ from gan_augment.errors import SmallClassWarning
 from gan_augment.evaluation import Arm, HeldOut, Protocol, Synthetic, TrainingSet, by_rank, held_out_set, score_arm
 from gan_augment.features import TrainedExtractor
 from gan_augment.pool import SyntheticPool
-from gan_augment.recipes import RECIPES
+from gan_augment.recipes import RECIPES, Recipe
 from gan_augment.source import RawView
 from gan_augment.training import fit
 
@@ -127,11 +129,9 @@ class Replicate:
 
     def variant(self, name: str) -> dict[str, Any]:
         """Returns the arm with the samples of a generator, and their measures."""
-        recipe, changes = VARIANTS[name]
-        settings = {"width": WIDTH, "steps": SETTING.gan_steps, "augmentation": SETTING.augmentation, **changes}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SmallClassWarning)
-            gan = fit(self.view, RECIPES[recipe](**settings), seed=self.seed, watch_every=0, progress=False)
+            gan = fit(self.view, _recipe(name), seed=self.seed, watch_every=0, progress=False)
         most = int(self.view.counts.max())
         counts = {label: max(most - int(count), 1) for label, count in enumerate(self.view.counts)}
         self.training.pool = SyntheticPool.build(
@@ -172,15 +172,22 @@ def _oracle() -> TrainedExtractor:
     return TrainedExtractor.load(folder)
 
 
+def _recipe(name: str) -> Recipe:
+    """Returns the recipe of a variant with all its settings."""
+    recipe, changes = VARIANTS[name]
+    settings = {"width": WIDTH, "steps": SETTING.gan_steps, "augmentation": SETTING.augmentation, **changes}
+    return RECIPES[recipe](**settings)
+
+
 def _slug(name: str) -> str:
     return name.replace(", ", "-").replace(" ", "_")
 
 
 def unit_of(order: str, seed: int, name: str) -> tuple[str, dict[str, Any]]:
     """Returns the name and the settings of the file of a variant, or of the "reference"."""
-    recipe, changes = VARIANTS.get(name, ("", {}))
     about = {
-        "order": order, "seed": seed, "steps": SETTING.gan_steps, "width": WIDTH, "recipe": recipe, "changes": changes,
+        "order": order, "seed": seed, "steps": SETTING.gan_steps, "width": WIDTH,
+        GAN: json.loads(json.dumps(_recipe(name).to_json())) if name in VARIANTS else None,
         "classifier_steps": SETTING.classifier_steps, "classifiers": CLASSIFIERS,
     }  # fmt: skip
     return f"ablation/{order}-{seed}/{_slug(name)}", about

@@ -20,6 +20,7 @@ from gan_augment.errors import DataError
 __all__ = [
     "FittedOn",
     "check_disjoint",
+    "group_name",
     "hash_array",
     "hash_groups",
     "hash_image",
@@ -90,12 +91,12 @@ def hash_groups(groups: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
     Good for finding a group again, not for hiding it: who can guess a name can confirm it. Give pseudonyms.
     """
-    names = sorted({_group_name(group) for group in groups})
+    names = sorted({group_name(group) for group in groups})
     digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
     return np.sort(np.array([int.from_bytes(d, "little") >> 1 for d in digests], dtype=np.int64))
 
 
-def _group_name(group: Any) -> str:
+def group_name(group: Any) -> str:
     """Returns a group as text; 7.0 is 7, which a table with a gap in its column turns into a float."""
     whole = isinstance(group, float | np.floating) and np.isfinite(group) and group == int(group)
     return str(int(group)) if whole else str(group)

@@ -3,25 +3,13 @@
 The decoder is `ClassGenerator`, with a code in place of the latents.
 """
 
-import itertools
 import math
 
 from torch import Tensor, nn
 
-from gan_augment.networks.blocks import NetworkSpec, conv
+from gan_augment.networks.blocks import NetworkSpec, strided_trunk
 
 __all__ = ["Encoder", "LabelCritic"]
-
-
-def _trunk(spec: NetworkSpec, width: int) -> nn.Sequential:
-    """Returns strided convolutions under group normalisation: `(N, C, *grid)` to `(N, width, *bottom)`."""
-    layers: list[nn.Module] = []
-    for level, (inputs, outputs) in enumerate(itertools.pairwise([spec.channels, *spec.widths(width)])):
-        layers.append(conv(spec.ndim, inputs, outputs, 4, 2))
-        if level:
-            layers.append(nn.GroupNorm(8, outputs))
-        layers.append(nn.LeakyReLU(0.2))
-    return nn.Sequential(*layers)
 
 
 class Encoder(nn.Module):
@@ -37,7 +25,7 @@ class Encoder(nn.Module):
 
     def __init__(self, spec: NetworkSpec, code_dim: int, width: int) -> None:
         super().__init__()
-        self.trunk = _trunk(spec, width)
+        self.trunk = strided_trunk(spec, width, spec.channels)
         self.linear = nn.Linear(width * math.prod(spec.bottom), code_dim)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -55,7 +43,7 @@ class LabelCritic(nn.Module):
 
     def __init__(self, spec: NetworkSpec, width: int, label_dim: int = 64) -> None:
         super().__init__()
-        self.trunk = _trunk(spec, width)
+        self.trunk = strided_trunk(spec, width, spec.channels)
         length = width * math.prod(spec.bottom)
         self.linear = nn.Linear(length, 1)
         self.project = nn.Linear(length, label_dim)

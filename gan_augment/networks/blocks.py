@@ -19,8 +19,10 @@ __all__ = [
     "ResidualTrunk",
     "ResidualUp",
     "ScaleShiftNorm",
+    "StridedDown",
     "average_pool",
     "conv",
+    "strided_trunk",
     "upsample",
 ]
 
@@ -169,6 +171,31 @@ class ResidualDown(nn.Module):
         hidden = self.conv2(functional.leaky_relu(self.conv1(hidden), _LEAK))
         skipped: Tensor = self.skip(average_pool(images))
         return skipped + average_pool(hidden)
+
+
+class StridedDown(nn.Module):
+    """A convolution of 4 that halves the size, with group normalisation or without; no batch statistics."""
+
+    def __init__(self, ndim: int, inputs: int, outputs: int, *, norm: bool) -> None:
+        super().__init__()
+        self.conv = conv(ndim, inputs, outputs, 4, 2)
+        self.norm = nn.GroupNorm(8, outputs) if norm else nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns `(N, outputs, *halved)`."""
+        hidden: Tensor = functional.leaky_relu(self.norm(self.conv(images)), _LEAK)
+        return hidden
+
+
+def strided_trunk(spec: NetworkSpec, width: int, channels: int) -> nn.Sequential:
+    """Returns an encoder's blocks, one a level: `(N, channels, *grid)` to `(N, width, *bottom)`; the first unnormed."""
+    widths = [channels, *spec.widths(width)]
+    return nn.Sequential(
+        *[
+            StridedDown(spec.ndim, inputs, outputs, norm=level > 0)
+            for level, (inputs, outputs) in enumerate(itertools.pairwise(widths))
+        ]
+    )
 
 
 class ResidualTrunk(nn.Sequential):

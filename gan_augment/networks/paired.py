@@ -12,21 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-from gan_augment.networks.blocks import NetworkSpec, ScaleShiftNorm, conv, upsample
+from gan_augment.networks.blocks import NetworkSpec, ScaleShiftNorm, conv, strided_trunk, upsample
 from gan_augment.networks.resample import halve, twice
 
 __all__ = ["ImageGenerator", "PairDiscriminator", "PairEncoder"]
-
-
-class _Encode(nn.Module):
-    def __init__(self, ndim: int, inputs: int, outputs: int, *, norm: bool) -> None:
-        super().__init__()
-        self.conv = conv(ndim, inputs, outputs, 4, 2)
-        self.norm = nn.GroupNorm(8, outputs) if norm else nn.Identity()
-
-    def forward(self, images: Tensor) -> Tensor:
-        hidden: Tensor = functional.leaky_relu(self.norm(self.conv(images)), 0.2)
-        return hidden
 
 
 class _Decode(nn.Module):
@@ -79,10 +68,7 @@ class ImageGenerator(nn.Module):
         self.bottom = spec.bottom
         self.skips = min(skips, spec.levels - 1)
         widths = spec.widths(width)
-        self.encoders = nn.ModuleList(
-            _Encode(spec.ndim, inputs, outputs, norm=level > 0)
-            for level, (inputs, outputs) in enumerate(zip([spec.channels, *widths], widths, strict=False))
-        )
+        self.encoders = strided_trunk(spec, width, spec.channels)
         self.noise = nn.Linear(latent_dim, width // 2 * math.prod(spec.bottom))
         decoder_widths = [*reversed(widths[:-1]), widths[0]]
         inputs, decoders = width + width // 2, []
@@ -146,13 +132,7 @@ class PairEncoder(nn.Module):
 
     def __init__(self, spec: NetworkSpec, latent_dim: int, width: int) -> None:
         super().__init__()
-        widths = spec.widths(width)
-        self.trunk = nn.Sequential(
-            *[
-                _Encode(spec.ndim, inputs, outputs, norm=level > 0)
-                for level, (inputs, outputs) in enumerate(zip([2 * spec.channels, *widths], widths, strict=False))
-            ]
-        )
+        self.trunk = strided_trunk(spec, width, 2 * spec.channels)
         self.linear = nn.Linear(width * math.prod(spec.bottom), 2 * latent_dim)
 
     def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

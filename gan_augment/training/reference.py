@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from gan_augment.fingerprint import group_name
 from gan_augment.images import ImageSpec, batch_rows
 from gan_augment.metrics.manifold import radii
 from gan_augment.neighbours import centroid_distances
@@ -57,7 +58,7 @@ def hold_out(targets: IntArray, groups: npt.NDArray[Any] | None = None, *, seed:
     if groups is None:
         chosen = [rng.permutation(np.flatnonzero(targets == label))[:most] for label, most in enumerate(room)]
         return np.sort(np.concatenate(chosen))
-    names, whole = np.unique(np.array([str(group) for group in groups]), return_inverse=True)
+    names, whole = np.unique(np.array([group_name(group) for group in groups]), return_inverse=True)
     table = np.zeros((len(names), len(counts)), np.int64)
     np.add.at(table, (whole, targets), 1)
     taken = np.zeros(len(names), bool)
