@@ -15,8 +15,10 @@ from torch.utils.data import Dataset
 
 from gan_augment.features import TrainedExtractor
 from gan_augment.networks import Classifier, NetworkSpec
+from gan_augment.recipes import Recipe
 from gan_augment.source import RawView
 from gan_augment.synthesizers import WrappedSynthesizer, wrap
+from gan_augment.training.trainer import Trainer
 
 ROOT = Path(__file__).parent.parent
 
@@ -147,3 +149,17 @@ def run_python(
 def files_of(folder: Path) -> dict[str, bytes]:
     """Returns every file below `folder`, hidden ones too, with its bytes."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def in_parts(recipe: Recipe, spec: NetworkSpec, batch: Mapping[str, Tensor]) -> list[Trainer]:
+    """Returns trainers that worked every batch off in one part and in three, after asserting equal last gradients.
+
+    Weights are not compared: Adam makes much of little.
+    """
+    trainers = [Trainer(recipe, spec, seed=0, device=torch.device("cpu"), accumulate=parts) for parts in (1, 3)]
+    for trainer in trainers:
+        trainer.run(lambda step, part: {name: part.cut(tensor) for name, tensor in batch.items()})  # type: ignore[call-overload]
+    for name in ("d", "g"):
+        for one, two in zip(*(t.optimizers[name].param_groups[0]["params"] for t in trainers), strict=True):
+            torch.testing.assert_close(one.grad, two.grad, atol=1e-5, rtol=1e-3)
+    return trainers

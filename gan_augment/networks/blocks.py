@@ -74,8 +74,8 @@ class NetworkSpec:
         return min(128, 32 << self.levels)
 
     def widths(self, most: int, least: int = 32) -> list[int]:
-        """Returns the channels of each level, image side first: `most` at the bottom, halved outwards."""
-        return [max(least, most >> (self.levels - 1 - level)) for level in range(self.levels)]
+        """Returns the channels of each level, image side first: `most` at the bottom, halved outwards, in eights."""
+        return [max(least, (most >> (self.levels - 1 - level)) // 8 * 8) for level in range(self.levels)]
 
     def to_json(self) -> dict[str, Any]:
         """Returns the spec as JSON values."""

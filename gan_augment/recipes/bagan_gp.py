@@ -1,14 +1,15 @@
 """bagan_gp: a GAN for imbalance that starts from an autoencoder of all classes.
 
-Huang and Jafari 2021, "Enhanced balancing GAN: minority-class image generation" (arXiv 2011.00189), after Mariani et
-al. 2018, "BAGAN: data augmentation with balancing GAN" (arXiv 1803.09655): the decoder becomes the generator, the
-encoder's trunk the start of the critic's; the critic sees reals with their label, fakes with theirs, and reals with a
-wrong one; Wasserstein loss with gradient penalty. Other than the paper: the label embedding joins the code and scales
-and shifts every normalisation, where the paper multiplies the code by it; codes are scaled to the length that standard
-normals have, so that the decoder knows the latents that it will be given; the critic takes one step for each of the
-generator's, not five, at twice its learning rate; the penalty comes lazily; the generator goes on reconstructing; the
-critic's terms are weighted so that every class counts alike: wrong labels are of all classes, so that under a rare
-label it would see more wrong pairs than right ones, and teach the generator to be unlike all else.
+Huang and Jafari 2021, "Enhanced balancing GAN: minority-class image generation" (arXiv 2011.00189), after Mariani
+et al. 2018, "BAGAN: data augmentation with balancing GAN" (arXiv 1803.09655): the decoder becomes the generator,
+the encoder's trunk the start of the critic's; the critic sees reals with their label, fakes with theirs, and reals
+with a wrong one; Wasserstein loss with gradient penalty. Other than the paper: the label embedding joins the code
+and scales and shifts every normalisation, where the paper multiplies the code by it; codes are scaled to the length
+that standard normals have, so that the decoder knows the latents that it will be given; the critic takes one step
+for each of the generator's, not five, at twice its learning rate; the penalty comes lazily, in steps that share the
+critic's Adam as it is; the generator goes on reconstructing; the critic's terms are weighted so that every class
+counts alike: wrong labels are of all classes, so that under a rare label it would see more wrong pairs than right
+ones, and teach the generator to be unlike all else.
 """
 
 from dataclasses import dataclass

@@ -51,7 +51,8 @@ def fit(
         Path | None, typer.Option(help="Folder for TensorBoard's files; needs the extra tensorboard.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write nothing; say what it will take: weights, memory, time.")
+        bool,
+        typer.Option("--dry-run", help="Write nothing; say what it would take from scratch: weights, memory, time."),
     ] = False,
     seed: Seed = 0,
     quiet: Quiet = False,

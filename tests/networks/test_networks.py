@@ -13,6 +13,7 @@ from gan_augment.networks import (
     ProjectionDiscriminator,
 )
 from gan_augment.networks.blocks import ScaleShiftNorm
+from gan_augment.recipes import RECIPES
 
 SPECS = [
     NetworkSpec(channels=1, grid=(8, 8), num_classes=3),
@@ -89,3 +90,12 @@ def test_discriminators_are_under_spectral_norm() -> None:
             if hasattr(module, "weight") and not name.endswith("0.conv") and "parametrizations" not in name:
                 norm = torch.linalg.matrix_norm(module.weight.flatten(1), ord=2)
                 assert norm < 1.5, name
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_widths_that_do_not_halve_evenly_are_built(recipe: str) -> None:
+    spec = NetworkSpec(channels=1, grid=(16, 16), num_classes=2)
+    made = RECIPES[recipe](width=72)
+    sources, labels = torch.zeros(2, 1, 16, 16), torch.tensor([0, 1])
+    drawn = made.draw(made.networks(spec), labels, torch.zeros(2, made.latent_dim), {"source": sources})
+    assert drawn.shape == (2, 1, 16, 16)
