@@ -44,6 +44,7 @@ from gan_augment.features import TrainedExtractor
 from gan_augment.fingerprint import hash_json
 from gan_augment.pool import SyntheticPool
 from gan_augment.recipes import RECIPES, Recipe
+from gan_augment.report import sample_grid
 from gan_augment.selection import CentroidSelector
 from gan_augment.source import RawView
 from gan_augment.training import fit
@@ -186,6 +187,9 @@ class Replicate:
             print(f"{self}: GAN, judge and pool in {time.monotonic() - began:.0f} s", flush=True)
         pool = SyntheticPool.open(folder)
         check_no_overlap(self.test, self.view, pool)
+        picture = common.RESULTS / unit_of(self.setting, self.seed, "")[0] / "samples.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        sample_grid(self.view, pool, picture)
         return pool
 
     def __str__(self) -> str:

@@ -32,7 +32,7 @@ from gan_augment.training import fit
 from gan_augment.training.log import draw_grid
 
 SEEDS = range(3)
-BUDGET = 40.0
+BUDGET = 30.0
 """Seconds of one thread."""
 
 SAMPLES, HELD, _COLUMNS = 200, 60, 12

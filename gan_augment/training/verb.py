@@ -52,7 +52,7 @@ def fit(
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Write nothing; say what it would take from scratch: weights, memory, time."),
+        typer.Option("--dry-run", help="Write nothing; say what it would take from scratch: memory, time."),
     ] = False,
     seed: Seed = 0,
     quiet: Quiet = False,
