@@ -43,21 +43,19 @@ ORACLE_STEPS = 3000
 CLASSIFIERS = 3
 """Trainings of each arm; their mean counts as one value of a replicate."""
 
-_PLAIN = {"delta": 0.0}
-"""dagan as it was before differences were coded."""
-
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "dagan": ("dagan", _PLAIN),
-    "dagan, tau 0": ("dagan", {**_PLAIN, "label_power": 0.0}),
-    "dagan, tau 1": ("dagan", {**_PLAIN, "label_power": 1.0}),
-    "dagan, no skip": ("dagan", {**_PLAIN, "skips": 0}),
-    "dagan, vary source": ("dagan", {**_PLAIN, "vary_source": True}),
-    "dagan, classes": ("dagan", {**_PLAIN, "classes": True}),
-    "dagan, smooth": ("dagan", {**_PLAIN, "smooth": True}),
-    "dagan, warp": ("dagan", {**_PLAIN, "warp": True}),
+    "dagan": ("dagan", {}),
+    "dagan, tau 0": ("dagan", {"label_power": 0.0}),
+    "dagan, tau 1": ("dagan", {"label_power": 1.0}),
+    "dagan, no skip": ("dagan", {"skips": 0}),
+    "dagan, vary source": ("dagan", {"vary_source": True}),
+    "dagan, classes": ("dagan", {"classes": True}),
+    "dagan, smooth": ("dagan", {"smooth": True}),
+    "dagan, warp": ("dagan", {"warp": True}),
     "dagan, delta": ("dagan", {"delta": 5.0}),
     "dagan, delta, classes": ("dagan", {"delta": 5.0, "classes": True}),
     "dagan, delta, code 0.05": ("dagan", {"delta": 5.0, "code": 0.05}),
+    "dagan, delta, code 0.2": ("dagan", {"delta": 5.0, "code": 0.2}),
     "dagan, delta 1": ("dagan", {"delta": 1.0}),
     "dagan, delta, tau 1": ("dagan", {"delta": 5.0, "label_power": 1.0}),
     "dagan, delta, vary source": ("dagan", {"delta": 5.0, "vary_source": True}),

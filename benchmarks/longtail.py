@@ -54,6 +54,12 @@ WORK = Path(__file__).parent.parent / "runs" / "longtail"
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 
+DELTA = {"delta": 5.0}
+"""What arms whose names end in `_delta` change in `dagan`: differences between images are coded."""
+
+_WITH_DELTA = "_delta"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """What a replicate is made with; every number but the arm's own.
@@ -85,10 +91,10 @@ class Setting:
         """Flip and shift of up to a twelfth of the side."""
         return Augmentation(translate=0.08, rotate=0.1, scale=0.1, flip=self.flip)
 
-    @property
-    def gan(self) -> Recipe:
-        """The recipe with all its settings."""
-        return RECIPES[self.recipe](steps=self.gan_steps, augmentation=self.augmentation)
+    def gan(self, arm: str) -> Recipe:
+        """Returns the recipe whose samples an arm uses, with all its settings."""
+        changes: dict[str, Any] = DELTA if arm.endswith(_WITH_DELTA) and self.recipe == "dagan" else {}
+        return RECIPES[self.recipe](steps=self.gan_steps, augmentation=self.augmentation, **changes)
 
     @property
     def name(self) -> str:
@@ -113,7 +119,8 @@ def arms_of(size: str) -> dict[str, Arm]:
     """Returns the arms of a size ("small", "core", "all") by name.
 
     The synthetic arms stand on two cells of the grid: cross-entropy with balanced sampling (as in `ga.arm_set`), and
-    balanced softmax with square-root sampling (names that end in `_bs_sqrt`), each augmented.
+    balanced softmax with square-root sampling (names that end in `_bs_sqrt`), each augmented. Those whose names end in
+    `_delta` use the samples of another GAN.
     """
     every = {arm.name: arm for arm in arm_set("all", unused=True)}
     kept = {"small": _SMALL, "core": _CORE, "all": tuple(every)}[size]
@@ -121,6 +128,8 @@ def arms_of(size: str) -> dict[str, Arm]:
     arms[HALF] = dataclasses.replace(every[HALF.removesuffix("_half_steps")], name=HALF)
     if size == "small":
         return arms
+    for name in ("selected", "random", "all"):
+        arms[name + _WITH_DELTA] = dataclasses.replace(every[name], name=name + _WITH_DELTA)
     for rows in ("selected", "random"):
         arms[f"{rows}_bs_sqrt"] = _on_softmax(f"{rows}_bs_sqrt", Synthetic(rows=rows))
     if size == "all":
@@ -147,23 +156,23 @@ class Replicate:
             load(setting.images), order=setting.order, ratio=setting.ratio, most=setting.most, seed=seed
         )
         self.view, self.unused, self.test = (RawView(part, progress=False) for part in (train, unused, test))
-        self.folder = WORK / setting.name / f"seed-{seed}-{hash_json(setting.gan.to_json())[:12]}"
         self.training = TrainingSet(view=self.view, unused=self.unused)
+        self._trainings: dict[Recipe, TrainingSet] = {}
         self._tested: HeldOut | None = None
 
-    def pool(self) -> SyntheticPool:
-        """Returns the pool, with the judge's selection; kept in `runs/` and opened again after a kill."""
-        folder = self.folder / "pool"
+    def pool(self, recipe: Recipe) -> SyntheticPool:
+        """Returns the pool of a GAN, with the judge's selection; kept in `runs/` and opened again after a kill."""
+        setting = self.setting
+        work = WORK / setting.name / f"seed-{self.seed}-{hash_json(recipe.to_json())[:12]}"
+        folder, gan_folder = work / "pool", work / "gan"
         if not folder.exists():
-            setting = self.setting
-            gan_folder = self.folder / "gan"
             began = time.monotonic()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", SmallClassWarning)
                 gan = (
                     _loaded(gan_folder, self.view)
                     if gan_folder.exists()
-                    else fit(self.view, setting.gan, out=gan_folder, seed=self.seed, progress=False)
+                    else fit(self.view, recipe, out=gan_folder, seed=self.seed, progress=False)
                 )
                 judge = TrainedExtractor.fit(
                     self.view,
@@ -172,8 +181,8 @@ class Replicate:
                     seed=self.seed,
                     progress=False,
                 )
-                shutil.rmtree(self.folder / "judge", ignore_errors=True)
-                judge.save(self.folder / "judge")
+                shutil.rmtree(work / "judge", ignore_errors=True)
+                judge.save(work / "judge")
                 most = int(self.view.counts.max())
                 SyntheticPool.build(
                     gan,
@@ -187,7 +196,8 @@ class Replicate:
             print(f"{self}: GAN, judge and pool in {time.monotonic() - began:.0f} s", flush=True)
         pool = SyntheticPool.open(folder)
         check_no_overlap(self.test, self.view, pool)
-        picture = common.RESULTS / unit_of(self.setting, self.seed, "")[0] / "samples.png"
+        kind = _WITH_DELTA if recipe == setting.gan(_WITH_DELTA) else ""
+        picture = common.RESULTS / unit_of(setting, self.seed, "")[0] / f"samples{kind}.png"
         picture.parent.mkdir(parents=True, exist_ok=True)
         sample_grid(self.view, pool, picture)
         return pool
@@ -197,14 +207,19 @@ class Replicate:
 
     def run(self, arm: Arm) -> dict[str, Any]:
         """Returns the scores of an arm."""
-        if arm.kind not in ("free", "oracle") and self.training.pool is None:
-            self.training.pool = self.pool()
+        training = self.training
+        if arm.kind not in ("free", "oracle"):
+            recipe = self.setting.gan(arm.name)
+            if recipe not in self._trainings:
+                pool = self.pool(recipe)
+                self._trainings[recipe] = TrainingSet(view=self.view, unused=self.unused, pool=pool)
+            training = self._trainings[recipe]
         if self._tested is None:
             self._tested = held_out_set(self.test, self.training.view)
         steps = self.setting.classifier_steps // (2 if arm.name == HALF else 1)
         protocol = Protocol(steps=steps, augmentation=self.setting.augmentation)
         began = time.monotonic()
-        scored = score_arm(arm, self.training, protocol, self._tested, seed=self.seed)
+        scored = score_arm(arm, training, protocol, self._tested, seed=self.seed)
         return {
             "kind": "check" if arm.name == HALF else arm.kind,
             "scores": scored.scores,
@@ -225,7 +240,7 @@ def unit_of(setting: Setting, seed: int, arm: str) -> tuple[str, dict[str, Any]]
     """Returns the name and the settings of the file of an arm; those of the GAN only where its samples are used."""
     about = {**dataclasses.asdict(setting), "seed": seed, "arm": arm}
     if any(rows in arm for rows in _DRAWN):
-        about[GAN] = json.loads(json.dumps(setting.gan.to_json()))
+        about[GAN] = json.loads(json.dumps(setting.gan(arm).to_json()))
     return f"longtail/{setting.name}/seed-{seed}/{arm}", about
 
 

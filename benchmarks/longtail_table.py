@@ -28,7 +28,12 @@ _ABOUT = (
     "`ce` is cross-entropy, `bs` balanced softmax; natural, square-root or balanced sampling; `augmented` by flip,",
     "shift, turn and scale, with CutMix or CMO on top where it says so. `selected` and `random` stand on",
     "`ce_balanced_augmented` with half of the slots synthetic, those that end in `_bs_sqrt` on `bs_sqrt_augmented`.",
+    "Those that end in `_delta` use a `dagan` that codes differences between images (`delta=5`).",
 )
+
+
+_PAIRS = (("selected", "random"), ("selected_delta", "random_delta"), ("selected_bs_sqrt", "random_bs_sqrt"))
+"""Arms of the selector, and their controls."""
 
 
 def collect() -> dict[str, Files]:
@@ -43,18 +48,11 @@ def collect() -> dict[str, Files]:
     return found
 
 
-def _gans(found: dict[str, dict[str, Any]]) -> set[str]:
-    """Returns the settings of the GANs whose samples the arms of a seed used; "" for those of old runs."""
-    drawn = [one for one in found.values() if one["kind"] not in ("free", "oracle", "check")]
-    return {json.dumps(one["settings"].get(GAN, ""), sort_keys=True) for one in drawn}
-
-
 def gathered(files: Files) -> EvaluationResult | None:
     """Returns the arms over the seeds; None where none of them is free of a GAN.
 
-    A seed that lacks an arm of the fullest one, or whose arms are of different GANs, is still being run, and left out.
+    A seed that lacks an arm of the fullest one is still being run, and left out.
     """
-    files = {seed: found for seed, found in files.items() if len(_gans(found)) < 2} or files
     most = max((set(found) for found in files.values()), key=len)
     files = {seed: found for seed, found in files.items() if most <= set(found)}
     arms = [arm for arm in max(files.values(), key=len) if all(arm in seed for seed in files.values())]
@@ -117,7 +115,7 @@ def remarks(result: EvaluationResult) -> list[str]:
     """Returns what the table does not show: the selector's worth, the ceiling, gain by class."""
     count = len(result.seeds)
     lines = [f"{count} replicate{'s' if count > 1 else ''}. {result.sentence()}"]
-    for selected, random in (("selected", "random"), ("selected_bs_sqrt", "random_bs_sqrt")):
+    for selected, random in _PAIRS:
         if selected in result.scores and random in result.scores:
             worth = result.difference(selected, random)
             lines.append(f"Selection ({selected} minus {random}): {told(worth, sign=True)} points.")
@@ -137,7 +135,7 @@ def remarks(result: EvaluationResult) -> list[str]:
 def pooled(results: Sequence[EvaluationResult]) -> list[str]:
     """Returns the goal's numbers over all settings: the best selected arm against the best free one, and random-k."""
     lines = ["## All settings together", ""]
-    for arm, random in (("selected", "random"), ("selected_bs_sqrt", "random_bs_sqrt")):
+    for arm, random in _PAIRS:
         having = [result for result in results if arm in result.scores]
         if not having:
             continue

@@ -40,8 +40,9 @@ _COST_STEPS, _COST_ROUNDS = 32, 3
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "dagan": ("dagan", {}),
-    "dagan, delta 0": ("dagan", {"delta": 0.0}),
-    "dagan, delta 0, diversity 0.002": ("dagan", {"delta": 0.0, "diversity": 0.002}),
+    "dagan, delta 5": ("dagan", {"delta": 5.0}),
+    "dagan, delta 5, code 0.2": ("dagan", {"delta": 5.0, "code": 0.2}),
+    "dagan, diversity 0.002": ("dagan", {"diversity": 0.002}),
     "dagan, warp": ("dagan", {"warp": True}),
     "icgan": ("icgan", {}),
     "sngan": ("sngan", {}),

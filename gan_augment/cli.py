@@ -70,7 +70,9 @@ def build(
     ] = None,
     reserve: Annotated[float, typer.Option(help="Candidates drawn for each image needed.")] = 2.0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    image_size: Annotated[int | None, typer.Option(help="Side that a new judge works at.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side that a new judge works at; the synthesizer's by default.")
+    ] = None,
     seed: Seed = 0,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -98,7 +100,8 @@ def build(
         if judge is not None and judge.exists():
             extractor = TrainedExtractor.load(judge)
         else:
-            size = image_size or (synthesizer.spec.grid if view.full_form.shape is None else None)
+            resized = synthesizer.image_spec is not None and synthesizer.image_spec.fit == "resize"
+            size = image_size or (synthesizer.spec.grid if resized else None)  # sees what the synthesizer sees
             extractor = TrainedExtractor.fit(view, image_size=size, seed=seed, device=device, progress=not quiet)
             if judge is not None:
                 extractor.save(judge)
@@ -131,7 +134,8 @@ def build(
         why = ", ".join(f"{number} {text}" for text, number in row["rejected"].items()) or "none"
         lines.append(f"{row['class']:<20}{row['candidates']:>12}{row['kept']:>8}  {why}")
     lines.append(f"Look at {picture}: real, kept and rejected images of each class.")
-    lines.append(f"Next, in Python: ga.GANAugmentedDataset(train_set, ga.SyntheticPool.open({str(out)!r}))")
+    following = f"Next, in Python: ga.GANAugmentedDataset(train_set, ga.SyntheticPool.open({str(out)!r}))"
+    lines.append(following if len(pool) else "Nothing was kept: this pool fills no slot.")
     show(result, "\n".join(lines), as_json)
 
 

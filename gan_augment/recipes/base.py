@@ -117,8 +117,6 @@ class Recipe(ABC):
     need: ClassVar[Need]
     averaged: ClassVar[tuple[str, ...]] = ("generator",)
     conditions: ClassVar[tuple[str, ...]] = ()
-    absent: ClassVar[Mapping[str, Any]] = {}
-    """What settings that older artifacts do not hold stood for, where that is not today's default."""
 
     steps: int = 3000
     batch_size: int = 64
@@ -225,7 +223,7 @@ class Recipe(ABC):
         Raises:
             ArtifactError: A setting is unknown or has another type.
         """
-        settings = {**cls.absent, **{key: setting for key, setting in value.items() if key != "name"}}
+        settings = {key: setting for key, setting in value.items() if key != "name"}
         try:
             settings["augmentation"] = Augmentation(**settings["augmentation"])
             return cls(**settings)

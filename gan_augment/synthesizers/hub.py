@@ -146,7 +146,9 @@ class OnHub:
             )
         from huggingface_hub import snapshot_download
 
-        with _told(f"expected a synthesizer in {path_or_id}, a folder or on the Hub", ArtifactError):
+        with _told(
+            f"expected a synthesizer in {path_or_id}, a folder (there is none here) or on the Hub", ArtifactError
+        ):
             folder = snapshot_download(
                 str(path_or_id),
                 revision=revision,
@@ -208,11 +210,11 @@ def _card(synthesizer: "TrainedSynthesizer", license_id: str, repo_id: str) -> s
     links = "\n".join(f"- {link}: `{value}`" for link, value in synthesizer.fingerprint.items())
     licence = "No licence is stated: ask before use." if license_id == "unknown" else f"Licence: {license_id}."
     bind = "gan.bind(my_dataset)  # it makes samples out of real images, and none are stored here\n"
+    channels = "channels" if spec.channels > 1 else "channel"
     groups = "are in the weights file" if len(synthesizer.fitted_on.groups) else "are not in it"
     return f"""---
 license: {license_id}
 library_name: gan_augment
-pipeline_tag: unconditional-image-generation
 tags:
 - gan
 - data-augmentation
@@ -222,7 +224,7 @@ tags:
 
 # A synthesizer for rare classes: {recipe.name}
 
-Draws images of {"x".join(map(str, spec.grid))} with {spec.channels} channel(s) in {spec.num_classes} classes, to fill
+Draws images of {"x".join(map(str, spec.grid))} with {spec.channels} {channels} in {spec.num_classes} classes, to fill
 up the rare classes of a training set. Recipe: {recipe.name} ({recipe.paper}), trained on
 {len(synthesizer.fitted_on):,} images. {licence}
 

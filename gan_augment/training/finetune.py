@@ -37,7 +37,7 @@ def start_from(trainer: Trainer, init: Any, spec: NetworkSpec, classes: Sequence
 
     Raises:
         ConfigError: It brings no networks, or is of another recipe.
-        ArtifactError: Networks, keys or shapes differ; they are shown.
+        ArtifactError: Image sizes, networks, keys or shapes differ; they are shown.
     """
     if not isinstance(init, TrainedSynthesizer):
         raise ConfigError(
@@ -45,6 +45,12 @@ def start_from(trainer: Trainer, init: Any, spec: NetworkSpec, classes: Sequence
         )
     if init.recipe.name != trainer.recipe.name:
         raise ConfigError(f"expected init= of recipe {trainer.recipe.name}, found one of {init.recipe.name}")
+    if (init.spec.grid, init.spec.channels) != (spec.grid, spec.channels):
+        theirs, own_sides = ("x".join(map(str, (one.channels, *one.grid))) for one in (init.spec, spec))
+        raise ArtifactError(
+            f"expected images of {theirs}, for which init= was trained, found {own_sides}; give "
+            f"image_size={max(init.spec.grid)}, or train anew"
+        )
     given, own = _with_weights(init.networks), _with_weights(trainer.networks)
     if given.keys() != own.keys():
         raise ArtifactError(f"expected init= with networks {', '.join(own)}, found {', '.join(given)}")

@@ -2,6 +2,7 @@
 
 import glob
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -31,6 +32,9 @@ from gan_augment.training.trainer import Trainer
 from gan_augment.training.watch import Stop, Watch
 
 __all__ = ["fit"]
+
+_LONGEST = 120.0
+"""Seconds from one checkpoint to the next, at most."""
 
 
 def fit(
@@ -85,7 +89,7 @@ def fit(
         min_images: Warn of classes with fewer images.
         seed: Of weights, batches, latents and augmentation: the same seed gives the same weights on one machine.
         device: "auto" (CUDA where there is one), "cpu" or "cuda".
-        checkpoint_every: Steps between checkpoints; 0 for none.
+        checkpoint_every: Steps between checkpoints, of which there is one every two minutes besides; 0 for none.
         progress: Whether to show progress bars on a terminal.
         freeze: Number of first blocks of the discriminator that stay as they are in `init` (FreezeD, Mo et al. 2020).
         precision: Of the networks' computation: "fp32", "bf16", "fp16" (CUDA only), or "auto", which is fp32 unless
@@ -124,7 +128,7 @@ def fit(
     with Ranks.find(device) as ranks:
         progress = progress and ranks.first
         view = RawView.of(dataset, targets, groups, progress=progress)
-        check_classes(view.counts, view.classes, min_images)
+        check_classes(view.counts, view.classes, min_images if ranks.first else 0)
         with _claimed(out if ranks.first else None):
             prepared = prepare(
                 view,
@@ -235,14 +239,17 @@ def _run(
         batch_size=trainer.recipe.batch_size,
     )
     observe = Observer(trainer, watch, log, prepared.view)
+    saved = time.monotonic()
     with interruptible(patient=ranks.count > 1) as interrupted:
 
         def after_step(step: int, terms: Mapping[str, Tensor]) -> bool:
+            nonlocal saved
             ends = observe(step, terms)
             stop = ranks.any(bool(interrupted))
-            due = every and step % every == 0 and step < trainer.recipe.steps
+            due = every and (step % every == 0 or time.monotonic() - saved > _LONGEST) and step < trainer.recipe.steps
             if path is not None and ranks.first and (due or stop):
                 save_checkpoint(trainer, path, settings, watch)
+                saved = time.monotonic()
             if stop:
                 kept = "nothing was kept" if path is None else "the same call goes on from there"
                 if ranks.first:

@@ -110,7 +110,7 @@ class Plan:
         lines.append(f"time expected: {_told(self.seconds)}, {self.images_per_second:.3g} images/s")
         if len(self.phases) > 1:
             lines += [f"  {p.name:<20}{p.steps:>8} steps of {p.seconds_a_step:.3g} s" for p in self.phases]
-        lines.append(f"{'class':<20}{'images':>8}{'batches with it':>18}{'draws an image':>17}")
+        lines.append(f"{'class':<20}{'images':>8}{'batches with it':>18}{'draws of each':>17}")
         for row in self.classes:
             lines.append(f"{row.name:<20}{row.images:>8}{row.batches:>18.0f}{row.times_an_image:>17.1f}")
         return lines

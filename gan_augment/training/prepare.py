@@ -75,7 +75,10 @@ def prepare(
         ArtifactError: `init` is of another architecture.
     """
     if freeze and init is None:
-        raise ConfigError(f"expected init= with freeze={freeze}, found none; random weights are not worth keeping")
+        raise ConfigError(
+            f"expected init= with freeze={freeze}, found none; say what to start from, or leave freeze out: random "
+            "weights are not worth keeping"
+        )
     accumulate = whole("accumulate", accumulate)
     precision = pick_precision(precision, ranks.device)
     image_spec = view.spec(image_size)

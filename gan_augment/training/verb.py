@@ -60,7 +60,8 @@ def fit(
 ) -> None:
     """Train a GAN on a folder of images.
 
-    A run that was killed goes on from its last checkpoint when the same command is given again. OUT holds log.jsonl
+    A run that was killed goes on from its last checkpoint, of two minutes ago at most, when the same command is given
+    again; one stopped by Ctrl-C goes on from where it stopped. OUT holds log.jsonl
     and, of longer trainings, grids of samples as they changed; both grow in .OUT.training meanwhile. Under accelerate
     launch or torchrun all processes train one GAN together, and the first writes it.
     """

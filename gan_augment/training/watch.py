@@ -230,8 +230,12 @@ class Watch:
         return {"steps": steps, "stop": self.stop, "history": self.history, "best": self.best}
 
     def afterthought(self) -> str | None:
-        """Returns a sentence where networks much earlier than those that are returned drew better."""
-        if self.stop == "quality" or self.best is None or self.best["step"] > 0.6 * self.recipe.steps:
+        """Returns a sentence of which networks drew best, where they are not those of the end."""
+        if self.best is None:
+            return None
+        if self.stop == "quality":
+            return f"the networks are those of step {self.best['step']}, which drew best (KID {self.best['kid']:.3g})"
+        if self.best["step"] > 0.6 * self.recipe.steps:
             return None
         return (
             f"the samples were best after step {self.best['step']} (KID {self.best['kid']:.3g}, "

@@ -227,7 +227,11 @@ def test_offline_nobody_is_asked(
 @pytest.mark.parametrize(
     ("name", "settings", "told"),
     [
-        ("no/body", {}, "expected a synthesizer in no/body, a folder or on the Hub, found Repo.*check the name"),
+        (
+            "no/body",
+            {},
+            "in no/body, a folder .there is none here. or on the Hub, found Repo.*check the name",
+        ),
         ("me/gan", {"revision": "v9"}, "found Revision.*check revision="),
         ("me/gan", {}, "found no synthesizer.json"),
         ("me/gan", {"local_files_only": True}, "leave out local_files_only=True"),
