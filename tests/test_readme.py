@@ -35,6 +35,14 @@ def test_the_numbers_of_the_long_tail_are_the_benchmarks() -> None:
     assert all(number in measured for number in numbers)
 
 
+def test_the_numbers_of_the_generators_are_the_benchmarks() -> None:
+    measured = (ROOT / "benchmarks" / "results" / "ablation.md").read_text()
+    told = README[README.index("### Training a generator") : README.index("### A generator that")].replace("\n", " ")
+    numbers = re.findall(r"[+-]\d+\.\d+ \[[^]]+\]", told)
+    assert len(numbers) >= 3
+    assert all(number in measured for number in numbers)
+
+
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))
 def test_links_lead_somewhere(link: str) -> None:
     assert (ROOT / link).exists()
