@@ -50,6 +50,7 @@ bench: setup
 bench-all: setup
 	$(BIN)/python -m benchmarks.digits
 	$(BIN)/python -m benchmarks.recipes
+	$(BIN)/python -m benchmarks.ablation run --seeds 0-2
 	$(BIN)/python -m benchmarks.distances
 	$(BIN)/python -m benchmarks.longtail run --seeds 100-109
 	$(BIN)/python -m benchmarks.longtail run --seeds 100-109 --ratio 50
