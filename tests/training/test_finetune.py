@@ -169,6 +169,12 @@ def test_what_does_not_fit_is_shown(pretrained: TrainedSynthesizer) -> None:
         fit("abx", recipe(shared=1), init=pretrained)
 
 
+def test_another_size_is_told_with_the_way_out(pretrained: TrainedSynthesizer) -> None:
+    side = 2 * max(GRID)
+    with pytest.raises(ga.ArtifactError, match=rf"found 1x{side}x{side}; give image_size={max(GRID)}, or train anew"):
+        fit("abx", recipe(), init=pretrained, image_size=side)
+
+
 def test_the_command_line_tunes(pretrained: TrainedSynthesizer, tmp_path: Path) -> None:
     from PIL import Image
     from typer.testing import CliRunner
