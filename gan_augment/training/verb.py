@@ -24,7 +24,8 @@ def fit(
     folder: Annotated[Path, typer.Argument(help="Training images, a folder for each class.")],
     out: Annotated[Path, typer.Option(help="New folder for the synthesizer.")],
     recipe: Annotated[
-        str, typer.Option(help="Name of a recipe such as dagan or sngan, or auto for the one measured best.")
+        str,
+        typer.Option(help="dagan, icgan, sngan, acgan, bagan_gp, r3gan, stylegan2_ada; auto is the one measured best."),
     ] = "auto",
     image_size: Annotated[
         int | None, typer.Option(help="Side that the networks work at; needed where images differ in size.")
