@@ -12,6 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import gan_augment as ga
+from gan_augment.recipes import RECIPES
 
 
 def run(*arguments: object, check: bool = True) -> subprocess.CompletedProcess:
@@ -68,6 +69,11 @@ def test_help_shows_an_example(verb: list[str]) -> None:
     if verb:
         assert "Example:\n" in told
         assert f"  gan-augment {verb[0]}" in told
+
+
+def test_help_of_fit_names_every_recipe() -> None:
+    told = " ".join(run("fit", "--help").stdout.split())
+    assert all(name in told for name in RECIPES)
 
 
 def test_fit_build_and_train_with_the_users_own_loader(folder: Path, gan: Path, tmp_path: Path) -> None:
