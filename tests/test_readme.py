@@ -43,6 +43,26 @@ def test_the_numbers_of_the_generators_are_the_benchmarks() -> None:
     assert all(number in measured for number in numbers)
 
 
+def test_the_shares_of_the_recipes_are_the_benchmarks() -> None:
+    """Agreement and coverage of rare classes, in the columns 5 and 8 of the table."""
+    lines = (ROOT / "benchmarks" / "results" / "recipes.md").read_text().splitlines()
+    rows = {line.split(" | ")[0].strip("| *"): line.split(" | ") for line in lines if line.startswith("| ")}
+    shares = {
+        name: [round(100 * float(row[at].split()[0])) for at in (4, 7)]
+        for name, row in rows.items()
+        if row[4][:1].isdigit()
+    }
+    told = README[README.index("On the digits, at equal compute") : README.index("On four development")].replace(
+        "\n", " "
+    )
+    assert [int(number) for number in re.findall(r"(\d+)%", told)] == [
+        *shares["dagan"], shares["augmented reals"][1], *shares["bagan_gp"], *shares["icgan"],
+        shares["sngan"][0], shares["acgan"][0], shares["r3gan"][0],
+    ]  # fmt: skip
+    assert shares["stylegan2_ada"] == shares["bagan_gp"]
+    assert f"(on the digits of {shares['dagan, delta 5'][0]}%)" in README
+
+
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))
 def test_links_lead_somewhere(link: str) -> None:
     assert (ROOT / link).exists()

@@ -28,7 +28,7 @@ class DAGAN(Recipe):
 
     `delta` is off: on development replicates of long-tailed Fashion-MNIST it made samples of rare classes nearly as
     varied as unused reals, with more wrong labels, and was ahead (`benchmarks/results/ablation.md`); on locked ones it
-    was not (`longtail.md`), and on the digits a third of the labels became wrong (`recipes.md`). `diversity` is off: a
+    was not (`longtail.md`), and on the digits 3 in 10 labels became wrong (`recipes.md`). `diversity` is off: a
     mode-seeking term made labels wrong too.
 
     Attributes:
