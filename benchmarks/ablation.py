@@ -10,7 +10,6 @@ score. Beside them stand as many plain augmentations of the training images, and
 """
 
 import functools
-import json
 import warnings
 from typing import Annotated, Any
 
@@ -23,7 +22,7 @@ from torch import Tensor
 from benchmarks import ablation_table, common
 from benchmarks.longtail import WORK, Setting, seed_range
 from benchmarks.longtail_table import GAN
-from benchmarks.samples import MEASURES, Measured, nobody, unused_images
+from benchmarks.samples import MEASURES, Measured, augmented_images, drawn_images, nobody, unused_images
 from benchmarks.sets import ImageSet, load, long_tailed
 from gan_augment.balance import MIN_IMAGES
 from gan_augment.errors import SmallClassWarning
@@ -109,18 +108,11 @@ class Replicate:
 
     def reference(self) -> dict[str, Any]:
         """Returns the arms without a generator, and the measures of augmented and of unused real images."""
-        rng = np.random.Generator(np.random.Philox(self.seed))
-        parents = {label: rng.choice(self.view.of_class(label), SAMPLES) for label in self.rare}
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed)
-            augmented = {
-                label: SETTING.augmentation(self.view.images(rows, spec=self.view.spec()))
-                for label, rows in parents.items()
-            }
+        augmented = augmented_images(self.view, self.rare, SETTING.augmentation, count=SAMPLES, seed=self.seed)
         return {
             "arms": {name: self.score(arm) for name, arm in _ARMS.items()},
             "samples": {
-                "augmented": self._measured(augmented, parents),
+                "augmented": self._measured(*augmented),
                 "unused": self._measured(self.held, nobody(self.held)),
             },
         }
@@ -135,14 +127,9 @@ class Replicate:
         self.training.pool = SyntheticPool.build(
             gan, self.view, counts=counts, reserve=1.0, seed=self.seed, progress=False
         )
-        drawn = {label: gan.sample([label] * SAMPLES, np.arange(SAMPLES)) for label in self.rare}
-        parents = {
-            label: np.full(SAMPLES, -1) if samples.parents is None else samples.parents
-            for label, samples in drawn.items()
-        }
         return {
             "arms": {"synthetic": self.score(_SYNTHETIC)},
-            "samples": {"drawn": self._measured({label: s.images for label, s in drawn.items()}, parents)},
+            "samples": {"drawn": self._measured(*drawn_images(gan, self.rare, count=SAMPLES))},
         }
 
     def _measured(self, images: dict[int, Tensor], parents: dict[int, npt.NDArray[np.int64]]) -> dict[str, float]:
@@ -185,7 +172,7 @@ def unit_of(order: str, seed: int, name: str) -> tuple[str, dict[str, Any]]:
     """Returns the name and the settings of the file of a variant, or of the "reference"."""
     about = {
         "order": order, "seed": seed, "steps": SETTING.gan_steps, "width": WIDTH,
-        GAN: json.loads(json.dumps(_recipe(name).to_json())) if name in VARIANTS else None,
+        GAN: _recipe(name).to_json() if name in VARIANTS else None,
         "classifier_steps": SETTING.classifier_steps, "classifiers": CLASSIFIERS,
     }  # fmt: skip
     return f"ablation/{order}-{seed}/{_slug(name)}", about

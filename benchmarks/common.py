@@ -18,7 +18,7 @@ def stored(name: str, settings: dict[str, Any]) -> dict[str, Any] | None:
     """Returns the result of a unit of work that was run before with the same settings, else None."""
     path = RESULTS / f"{name}.json"
     found: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
-    return found if found.get("settings") == settings else None
+    return found if found.get("settings") == json.loads(json.dumps(settings)) else None  # as stored: tuples are lists
 
 
 def store(name: str, settings: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ nothing.
 """
 
 import dataclasses
-import json
 import multiprocessing
 import os
 import shutil
@@ -240,7 +239,7 @@ def unit_of(setting: Setting, seed: int, arm: str) -> tuple[str, dict[str, Any]]
     """Returns the name and the settings of the file of an arm; those of the GAN only where its samples are used."""
     about = {**dataclasses.asdict(setting), "seed": seed, "arm": arm}
     if any(rows in arm for rows in _DRAWN):
-        about[GAN] = json.loads(json.dumps(setting.gan(arm).to_json()))
+        about[GAN] = setting.gan(arm).to_json()
     return f"longtail/{setting.name}/seed-{seed}/{arm}", about
 
 

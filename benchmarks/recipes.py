@@ -7,7 +7,6 @@ and unused real images. Of the first seed there are pictures of unpicked samples
 """
 
 import functools
-import json
 import statistics
 import time
 import warnings
@@ -20,7 +19,7 @@ from torch.utils.data import ConcatDataset
 
 from benchmarks import common
 from benchmarks.common import measured_on, unit, write_table
-from benchmarks.samples import MEASURES, Measured, nobody, unused_images
+from benchmarks.samples import MEASURES, Measured, augmented_images, drawn_images, nobody, unused_images
 from gan_augment.balance import MIN_IMAGES
 from gan_augment.demo import DemoSettings, long_tail
 from gan_augment.errors import SmallClassWarning
@@ -108,18 +107,13 @@ class Digits:
             for kind, labels in (("all", list(found)), ("rare", rare))
         }
 
+    @functools.cached_property
     def reals(self) -> dict[str, Any]:
-        """Measures plain augmentations and unused reals."""
-        rng = np.random.Generator(np.random.Philox(self.seed))
-        parents = {label: rng.choice(self.view.of_class(label), SAMPLES) for label in self.unused}
+        """Measures of plain augmentations and of unused reals."""
         augmentation = RECIPES["dagan"]().augmentation
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed)
-            augmented = {
-                label: augmentation(self.view.images(rows, spec=self.view.spec())) for label, rows in parents.items()
-            }
+        augmented = augmented_images(self.view, list(self.unused), augmentation, count=SAMPLES, seed=self.seed)
         return {
-            "augmented": self._means(self.measure(augmented, parents)),
+            "augmented": self._means(self.measure(*augmented)),
             "unused": self._means(self.measure(self.unused, nobody(self.unused))),
         }
 
@@ -127,24 +121,21 @@ class Digits:
         """Measures the samples of a variant."""
         gan = _trained(self.view, name, seed=self.seed, steps=steps)
         began = time.process_time()
-        drawn = {label: gan.sample([label] * SAMPLES, np.arange(SAMPLES)) for label in self.unused}
+        images, parents = drawn_images(gan, list(self.unused), count=SAMPLES)
         seconds = time.process_time() - began
-        images = {label: samples.images for label, samples in drawn.items()}
-        parents = {
-            label: nobody(images)[label] if samples.parents is None else samples.parents
-            for label, samples in drawn.items()
-        }
         found = self._means(self.measure(images, parents))
         if self.seed == 0 and name in _SHOWN:
             self._draw(name, images, found["rare"])
-        return {**found, "images_a_second": SAMPLES * len(drawn) / seconds}
+        return {**found, "images_a_second": SAMPLES * len(images) / seconds}
 
     def _draw(self, name: str, images: dict[int, Tensor], found: dict[str, float]) -> None:
         """Writes a picture of unpicked samples, with what was measured of the rare classes above it."""
-        reals = self.reals()
         told = [
             f"{whose}: distance {rare['distance']:.2f}, Vendi {rare['vendi']:.1f}"
-            for whose, rare in ((name, found), *((f"{kind} reals", means["rare"]) for kind, means in reals.items()))
+            for whose, rare in (
+                (name, found),
+                *((f"{kind} reals", means["rare"]) for kind, means in self.reals.items()),
+            )
         ]
         first = {label: drawn[:_COLUMNS] for label, drawn in images.items()}
         picture = draw_grid(first, self.view.classes, self.view.counts.tolist(), "; ".join(told))
@@ -160,10 +151,12 @@ def _unit(name: str, seed: int) -> str:
 def main() -> None:
     torch.set_num_threads(1)
     about = {"steps": _COST_STEPS, "rounds": _COST_ROUNDS, "variants": VARIANTS}
-    costs = unit("recipes/cost", _json(about), cost)["seconds_a_step"]
+    costs = unit("recipes/cost", about, cost)["seconds_a_step"]
     steps = {name: max(25, round(BUDGET / seconds / 25) * 25) for name, seconds in costs.items()}
     digits = {seed: Digits(seed) for seed in SEEDS}
-    reals = [unit(_unit("reals", seed), {"seed": seed}, digits[seed].reals) for seed in SEEDS]
+    reals = [
+        unit(_unit("reals", seed), {"seed": seed}, functools.partial(getattr, digits[seed], "reals")) for seed in SEEDS
+    ]
     every, rows = [*reals], []
     for kind in ("unused", "augmented"):
         rows.append([f"*{kind} reals*", "", "", "", *_cells([one[kind] for one in reals], reals)])
@@ -172,7 +165,7 @@ def main() -> None:
         results = [
             unit(
                 _unit(name, seed),
-                _json({**settings, "seed": seed}),
+                {**settings, "seed": seed},
                 functools.partial(digits[seed].variant, name, steps[name]),
             )
             for seed in SEEDS
@@ -182,11 +175,6 @@ def main() -> None:
         speed = [str(steps[name]), f"{64 / costs[name]:.0f}", f"{drawn:.0f}"]
         rows.append([name, *speed, *_cells(results, reals)])
     _write(rows, every)
-
-
-def _json(value: Any) -> Any:
-    """Returns a value as it is read back from JSON: tuples are lists."""
-    return json.loads(json.dumps(value))
 
 
 def _cells(results: list[dict[str, Any]], reals: list[dict[str, Any]]) -> list[str]:
