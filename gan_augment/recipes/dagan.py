@@ -28,8 +28,8 @@ class DAGAN(Recipe):
 
     `delta` is off: on development replicates of long-tailed Fashion-MNIST it made samples of rare classes nearly as
     varied as unused reals, with more wrong labels, and was ahead (`benchmarks/results/ablation.md`); of two locked
-    ones it was in one (`longtail.md`), and on the digits 3 in 10 labels became wrong (`recipes.md`). `diversity` is off: a
-    mode-seeking term made labels wrong too.
+    ones it was in one (`longtail.md`), and on the digits 3 in 10 labels became wrong (`recipes.md`). `diversity` is
+    off: a mode-seeking term made labels wrong too.
 
     Attributes:
         skips: Levels above the bottom at which the source passes through the generator.
