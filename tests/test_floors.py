@@ -41,6 +41,7 @@ FLOORS = {
     "seeds": 0,
     "fingerprint": 0,
     "locks": 0,
+    "folds": 0,
     "machine": 0,
     "options": 0,
     "errors": 0,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 from gan_augment.artifacts import refuse_existing, versions
@@ -20,9 +19,10 @@ from gan_augment.pool.draw import Drawer, drawn_spec
 from gan_augment.pool.store import KIND, VERSION, Columns, Store
 from gan_augment.pool.write import open_sink
 from gan_augment.seeds import derive, row_seeds
+from gan_augment.selection.compose import extractors_of
 from gan_augment.source import RawView
 from gan_augment.synthesizers.checks import match_classes
-from gan_augment.types import Candidates, IntArray, NeedsParents, Selector, Synthesizer
+from gan_augment.types import Candidates, Decision, IntArray, NeedsParents, Selector, Synthesizer
 
 __all__ = ["build_store"]
 
@@ -59,8 +59,7 @@ def build_store(
     if isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents:
         synthesizer.bind(view)
     spec = drawn_spec(synthesizer, view, int(mapping[min(needed)]))
-    extractor = None if selector is None else selector.extractor
-    drawer = Drawer(synthesizer, mapping, spec, extractor, view.classes)
+    drawer = Drawer(synthesizer, mapping, spec, extractors_of(selector), view.classes)
     if selector is not None:
         selector.fit(drawer.real(view))
         selector.calibrate(_calibration(drawer, sorted(needed), derive(seed, "calibration")))
@@ -77,6 +76,7 @@ def build_store(
         "reserve": float(reserve),
         "seed": int(seed),
         "selector": None if selector is None else selector.settings(),
+        "notes": [] if selector is None else selector.notes(view.classes),
         "like": {"items": len(view), "identity": view.identity},
         "fingerprint": _chain(synthesizer, view, selector),
         "versions": versions(),
@@ -106,8 +106,8 @@ def _fitted_on(synthesizer: Synthesizer, view: RawView, selector: Selector | Non
             DataMismatchWarning,
             stacklevel=4,
         )
-    judge = FittedOn() if selector is None else FittedOn.of(selector.extractor)
-    return FittedOn.union(own, judge, FittedOn(view.hashes, view.group_hashes))
+    judges = [FittedOn.of(extractor) for extractor in extractors_of(selector)]
+    return FittedOn.union(own, *judges, FittedOn(view.hashes, view.group_hashes))
 
 
 def _warn_of_empty(store: Store) -> None:
@@ -138,11 +138,11 @@ def _needed(view: RawView, strategy: SamplingStrategy, counts: Mapping[Any, int]
 
 def _chain(synthesizer: Synthesizer, view: RawView, selector: Selector | None) -> dict[str, Any]:
     own = getattr(synthesizer, "fingerprint", None)
-    extractor = None if selector is None or selector.extractor is None else selector.extractor.fingerprint
+    seeing = [extractor.fingerprint for extractor in extractors_of(selector)]
     return {
         "synthesizer": own if isinstance(own, dict) else "unknown",
         "like": hash_items(view.hashes),
-        "extractor": extractor,
+        "extractor": None if not seeing else seeing[0] if len(seeing) == 1 else hash_json(seeing),
         "selector": None if selector is None else hash_json(selector.settings()),
     }
 
@@ -152,8 +152,8 @@ def _calibration(drawer: Drawer, labels: list[int], seed: int) -> Candidates:
     for label in labels:
         wanted = np.full(_CALIBRATION, label)
         seeds = row_seeds(seed, label, _CALIBRATION)
-        arrays, _ = drawer.draw(wanted, seeds)
-        parts.append(drawer.candidates(arrays, wanted, seeds))
+        arrays, parents = drawer.draw(wanted, seeds)
+        parts.append(drawer.candidates(arrays, wanted, seeds, parents))
     return Candidates.concatenate(parts)
 
 
@@ -172,7 +172,7 @@ def _fill(
     seeds = np.concatenate([row_seeds(draws, label, plan[label]) for label in sorted(plan)])
     shape = (drawer.spec.channels, *drawer.spec.raw_shape)
     with open_sink(out, len(labels), shape, drawer.spec.form.dtype) as sink:
-        parents, scores, keeps, texts = [], [], [], []
+        parents, seen, decisions = [], [], []
         with tqdm(total=len(labels), desc="drawing", disable=None if progress else True, leave=False) as bar:
             for start in range(0, len(labels), drawer.chunk):
                 chunk = slice(start, start + drawer.chunk)
@@ -180,17 +180,19 @@ def _fill(
                 sink.append(arrays)
                 parents.append(parent)
                 if selector is not None:
-                    decision = selector.decide(drawer.candidates(arrays, labels[chunk], seeds[chunk]))
-                    scores.append(decision.score)
-                    keeps.append(decision.keep)
-                    texts.append(decision.reason)
+                    seen.append(drawer.candidates(arrays, labels[chunk], seeds[chunk], parent))
+                    if not selector.whole_set:
+                        decisions.append(selector.decide(seen.pop()))
                 bar.update(len(arrays))
-        reasons, reason = _codes(texts, len(labels))
+        if selector is not None and selector.whole_set:
+            decisions = [selector.decide(Candidates.concatenate(seen))]
+        decision = Decision.concatenate(decisions) if decisions else None
+        reasons, reason = _codes(decision, len(labels))
         columns = Columns(
             label=labels,
             seed=seeds,
-            score=np.concatenate(scores) if scores else np.full(len(labels), np.nan, np.float32),
-            keep=np.concatenate(keeps) if keeps else np.ones(len(labels), bool),
+            score=np.full(len(labels), np.nan, np.float32) if decision is None else decision.score,
+            keep=np.ones(len(labels), bool) if decision is None else decision.keep,
             reason=reason,
             parent=np.concatenate(parents),
         )
@@ -199,10 +201,10 @@ def _fill(
     return sink.store(columns, about, fitted_on)
 
 
-def _codes(texts: list[npt.NDArray[np.str_]], rows: int) -> tuple[list[str], IntArray]:
+def _codes(decision: Decision | None, rows: int) -> tuple[list[str], IntArray]:
     """Returns the distinct reasons, the empty one first, and each row's index among them."""
-    if not texts:
+    if decision is None:
         return [""], np.zeros(rows, np.int64)
-    every = np.concatenate(texts)
-    reasons = ["", *sorted(set(every.tolist()) - {""})]
-    return reasons, np.array([reasons.index(text) for text in every.tolist()], np.int64)
+    found, index = np.unique(decision.reason, return_inverse=True)
+    reasons = ["", *(text for text in found.tolist() if text)]
+    return reasons, np.array([reasons.index(text) for text in found.tolist()], np.int64)[index]

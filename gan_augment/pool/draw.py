@@ -1,6 +1,7 @@
 """Drawing candidates in the dataset's own raw form, and seeing them as the judge does."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,16 @@ from torch import Tensor
 from gan_augment.errors import ConfigError, SynthesizerError
 from gan_augment.images import ImageSpec, batch_rows
 from gan_augment.source import RawView
-from gan_augment.types import Candidates, Extractor, IntArray, Synthesizer
+from gan_augment.types import (
+    Candidates,
+    CrossFitted,
+    Extractor,
+    Features,
+    FloatArray,
+    HasLogits,
+    IntArray,
+    Synthesizer,
+)
 
 __all__ = ["Drawer", "drawn_spec"]
 
@@ -53,7 +63,7 @@ class Drawer:
         synthesizer: Who draws.
         mapping: For each class of the dataset, the synthesizer's class.
         spec: From `drawn_spec`.
-        extractor: The selector's; None where it needs none.
+        extractors: The selector's, the main one first; none where it needs none.
         classes: The dataset's class names.
 
     Attributes:
@@ -61,7 +71,7 @@ class Drawer:
             one machine.
 
     Raises:
-        ConfigError: The extractor was fitted on images of another type, or lacks a class.
+        ConfigError: An extractor was fitted on images of another type, or lacks a class.
     """
 
     def __init__(
@@ -69,18 +79,12 @@ class Drawer:
         synthesizer: Synthesizer,
         mapping: IntArray,
         spec: ImageSpec,
-        extractor: Extractor | None,
+        extractors: Sequence[Extractor],
         classes: Sequence[str],
     ) -> None:
-        self.synthesizer, self.mapping, self.spec, self.extractor = synthesizer, mapping, spec, extractor
+        self.synthesizer, self.mapping, self.spec = synthesizer, mapping, spec
         self.chunk = batch_rows(spec.grid)
-        self._columns = _class_columns(getattr(extractor, "classes", None), classes)
-        judged = getattr(extractor, "image_spec", None)
-        if judged is not None and (different := judged.form.differences(spec.form, ("dtype", "channels"))):
-            raise ConfigError(
-                f"expected a judge fitted on images of the dataset's own type, found another: {different}; fit one on "
-                "this dataset"
-            )
+        self._eyes = [_Eye(extractor, spec, classes) for extractor in extractors]
 
     def draw(self, labels: IntArray, seeds: IntArray) -> tuple[npt.NDArray[Any], IntArray]:
         """Returns raw arrays `(n, C, *raw_shape)` and parents `(n,)` (-1: none), drawn in padded chunks."""
@@ -107,31 +111,78 @@ class Drawer:
             return images.mean(dim=1, keepdim=True)
         raise SynthesizerError(f"expected samples of {wanted} channels as in the dataset, found {found}")
 
-    def candidates(self, arrays: npt.NDArray[Any], labels: IntArray, seeds: IntArray) -> Candidates:
+    def candidates(
+        self, arrays: npt.NDArray[Any], labels: IntArray, seeds: IntArray, parents: IntArray | None = None
+    ) -> Candidates:
         """Returns the columns of drawn rows, seen as they are stored, after rounding to the raw dtype."""
-        whole = -(-len(arrays) // self.chunk) * self.chunk
-        padded = arrays[np.minimum(np.arange(whole), len(arrays) - 1)]
-        seen = self._see(self._judged_spec().decode(padded), labels)
-        return Candidates(**{**vars(seen[: len(arrays)]), "labels": labels, "seeds": seeds})
+        count = len(arrays)
+        padded = np.minimum(np.arange(-(-count // self.chunk) * self.chunk), count - 1)
+
+        def see(eye: _Eye) -> Seen:
+            return eye.see(eye.spec.decode(arrays[padded]), labels[padded])
+
+        return self._table(see, self.spec.decode(arrays) if not self._eyes else None, count, labels, parents, seeds)
 
     def real(self, view: RawView) -> Candidates:
         """Returns the columns of a dataset's real images."""
-        parts = [
-            self._see(view.images(rows, spec=self._judged_spec()), view.targets[rows])
-            for rows in np.array_split(np.arange(len(view)), -(-len(view) // self.chunk))
-        ]
-        return Candidates.concatenate(parts)
+        parts = []
+        for rows in np.array_split(np.arange(len(view)), -(-len(view) // self.chunk)):
 
-    def _judged_spec(self) -> ImageSpec:
-        return getattr(self.extractor, "image_spec", None) or self.spec
+            def see(eye: _Eye, rows: IntArray = rows) -> Seen:
+                return eye.see(view.images(rows, spec=eye.spec), view.targets[rows], view.hashes[rows])
 
-    def _see(self, images: Tensor, labels: IntArray) -> Candidates:
-        if self.extractor is None:
-            features = images.flatten(1).numpy()
-            return Candidates(features, np.resize(labels, len(images)))
-        seen = self.extractor.extract(images)
-        probs = seen.probs if seen.probs is None or self._columns is None else seen.probs[:, self._columns]
-        return Candidates(seen.features, np.resize(labels, len(images)), probs, seen.entropy)
+            images = view.images(rows, spec=self.spec) if not self._eyes else None
+            parts.append(self._table(see, images, len(rows), view.targets[rows]))
+        groups = None if view.groups is None else np.unique([str(g) for g in view.groups], return_inverse=True)[1]
+        return replace(Candidates.concatenate(parts), groups=groups)
+
+    def _table(
+        self,
+        see: "Callable[[_Eye], Seen]",
+        images: Tensor | None,
+        count: int,
+        labels: IntArray,
+        parents: IntArray | None = None,
+        seeds: IntArray | None = None,
+    ) -> Candidates:
+        if images is not None:
+            return Candidates(images.flatten(1).numpy(), labels, parents=parents, seeds=seeds)
+        seen = [see(eye) for eye in self._eyes]
+        first = seen[0][0][:count]
+        logits = next((found[:count] for _, found in seen if found is not None), None)
+        also = {eye.fingerprint: features[:count] for eye, (features, _) in zip(self._eyes[1:], seen[1:], strict=True)}
+        return Candidates(
+            first.features, labels, first.probs, first.entropy, logits,
+            seeds=seeds, parents=parents, fold=first.fold, also=also,
+        )  # fmt: skip
+
+
+Seen = tuple[Features, FloatArray | None]
+
+
+class _Eye:
+    """One extractor, with its classes in the dataset's order."""
+
+    def __init__(self, extractor: Extractor, spec: ImageSpec, classes: Sequence[str]) -> None:
+        judged = getattr(extractor, "image_spec", None)
+        if judged is not None and (different := judged.form.differences(spec.form, ("dtype", "channels"))):
+            raise ConfigError(
+                f"expected a judge fitted on images of the dataset's own type, found another: {different}; fit one on "
+                "this dataset"
+            )
+        self.extractor, self.spec, self.fingerprint = extractor, judged or spec, extractor.fingerprint
+        self._columns = _class_columns(getattr(extractor, "classes", None), classes)
+
+    def see(self, images: Tensor, labels: IntArray, hashes: IntArray | None = None) -> Seen:
+        """Returns features, and the discriminator's logits where there is one; hashes are given of real images."""
+        if hashes is not None and isinstance(self.extractor, CrossFitted):
+            seen = self.extractor.extract_fitted(images, hashes)
+        else:
+            seen = self.extractor.extract(images)
+        if seen.probs is not None and self._columns is not None:
+            seen = replace(seen, probs=seen.probs[:, self._columns])
+        found = self.extractor.logits(images, labels) if isinstance(self.extractor, HasLogits) else None
+        return seen, found
 
 
 def _class_columns(judged: Sequence[str] | None, classes: Sequence[str]) -> IntArray | None:

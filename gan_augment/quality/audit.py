@@ -3,13 +3,14 @@
 from typing import Any
 
 from gan_augment.errors import whole
+from gan_augment.folds import FOLDS
 from gan_augment.pool import SyntheticPool
 from gan_augment.quality.checks import Finding, findings, mostly_few
 from gan_augment.quality.closeness import closeness
 from gan_augment.quality.material import Material
 from gan_augment.quality.measures import row
 from gan_augment.quality.result import Audit, Verdict
-from gan_augment.quality.spaces import FOLDS, cross_fitted, given_space
+from gan_augment.quality.spaces import cross_fitted, given_space
 from gan_augment.types import Extractor
 
 __all__ = ["audit"]

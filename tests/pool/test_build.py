@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -269,6 +270,7 @@ class Recording:
     """A selector of the user's own that keeps every other row."""
 
     extractor = None
+    whole_set = False
 
     def __init__(self) -> None:
         self.real: list[Candidates] = []
@@ -290,6 +292,9 @@ class Recording:
 
     def settings(self) -> dict[str, Any]:
         return {"name": "recording"}
+
+    def notes(self, classes: Sequence[str] | None = None) -> list[str]:
+        return [f"no {name} is odd" for name in classes or ()]
 
 
 def test_a_selector_is_fitted_on_reals_and_calibrated_on_a_draw_of_its_own() -> None:
