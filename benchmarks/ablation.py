@@ -85,7 +85,7 @@ class Replicate:
     """
 
     def __init__(self, order: str, seed: int) -> None:
-        self.seed = seed
+        self.seed, self.trainings = seed, CLASSIFIERS
         train, unused, test = long_tailed(_images(), order=order, ratio=SETTING.ratio, most=SETTING.most, seed=seed)
         self.view, self.unused = RawView(train, progress=False), RawView(unused, progress=False)
         self.training = TrainingSet(view=self.view, unused=self.unused)
@@ -98,7 +98,7 @@ class Replicate:
         protocol = Protocol(steps=SETTING.classifier_steps, augmentation=SETTING.augmentation)
         scored = [
             score_arm(arm, self.training, protocol, self.tested, seed=self.seed + 1000 * training)
-            for training in range(CLASSIFIERS)
+            for training in range(self.trainings)
         ]
         recalls = np.mean([one.recalls for one in scored], axis=0)
         return {
@@ -121,7 +121,7 @@ class Replicate:
         """Returns the arm with the samples of a generator, and their measures."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SmallClassWarning)
-            gan = fit(self.view, _recipe(name), seed=self.seed, watch_every=0, progress=False)
+            gan = fit(self.view, recipe_of(name), seed=self.seed, watch_every=0, progress=False)
         most = int(self.view.counts.max())
         counts = {label: max(most - int(count), 1) for label, count in enumerate(self.view.counts)}
         self.training.pool = SyntheticPool.build(
@@ -134,7 +134,7 @@ class Replicate:
 
     def _measured(self, images: dict[int, Tensor], parents: dict[int, npt.NDArray[np.int64]]) -> dict[str, float]:
         """Returns the means of the measures over the rare classes."""
-        found = Measured(self.view, self.held, _oracle())(images, parents)
+        found = Measured(self.view, self.held, oracle())(images, parents)
         return {name: float(np.mean([one[name] for one in found.values()])) for name in MEASURES}
 
 
@@ -144,7 +144,7 @@ def _images() -> ImageSet:
 
 
 @functools.cache
-def _oracle() -> TrainedExtractor:
+def oracle() -> TrainedExtractor:
     """Returns a classifier of all training images, which no user has; trained once."""
     from gan_augment.demo import ArrayImages, to_tensor
 
@@ -157,14 +157,14 @@ def _oracle() -> TrainedExtractor:
     return TrainedExtractor.load(folder)
 
 
-def _recipe(name: str) -> Recipe:
+def recipe_of(name: str) -> Recipe:
     """Returns the recipe of a variant with all its settings."""
     recipe, changes = VARIANTS[name]
     settings = {"width": WIDTH, "steps": SETTING.gan_steps, "augmentation": SETTING.augmentation, **changes}
     return RECIPES[recipe](**settings)
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
     return name.replace(", ", "-").replace(" ", "_")
 
 
@@ -172,10 +172,10 @@ def unit_of(order: str, seed: int, name: str) -> tuple[str, dict[str, Any]]:
     """Returns the name and the settings of the file of a variant, or of the "reference"."""
     about = {
         "order": order, "seed": seed, "steps": SETTING.gan_steps, "width": WIDTH,
-        GAN: _recipe(name).to_json() if name in VARIANTS else None,
+        GAN: recipe_of(name).to_json() if name in VARIANTS else None,
         "classifier_steps": SETTING.classifier_steps, "classifiers": CLASSIFIERS,
     }  # fmt: skip
-    return f"ablation/{order}-{seed}/{_slug(name)}", about
+    return f"ablation/{order}-{seed}/{slug(name)}", about
 
 
 @app.command(

@@ -62,15 +62,15 @@ def _row(shown: str, found: Found, arm: Callable[[Mapping[str, Any]], dict[str, 
     ]
     accuracy = [one["balanced_accuracy"] for one, _, _ in pairs]
     gain = interval([one["balanced_accuracy"] - reals["balanced_accuracy"] for one, reals, _ in pairs])
-    rare = interval([_rare(one, counts) - _rare(reals, counts) for one, reals, counts in pairs])
-    return [shown, str(len(pairs)), f"{100 * np.mean(accuracy):.1f}", _points(gain), _points(rare)]
+    rare = interval([rare_recall(one, counts) - rare_recall(reals, counts) for one, reals, counts in pairs])
+    return [shown, str(len(pairs)), f"{100 * np.mean(accuracy):.1f}", points(gain), points(rare)]
 
 
-def _rare(arm: Mapping[str, Any], counts: Sequence[int]) -> float:
+def rare_recall(arm: Mapping[str, Any], counts: Sequence[int]) -> float:
     return float(np.mean([recall for recall, count in zip(arm["recalls"], counts, strict=True) if count < MIN_IMAGES]))
 
 
-def _points(value: Interval) -> str:
+def points(value: Interval) -> str:
     mean = f"{100 * value.mean:+.1f}"
     return mean if len(value.values) < 2 else f"{mean} [{100 * value.low:+.1f}, {100 * value.high:+.1f}]"
 

@@ -4,7 +4,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,10 @@ from gan_augment.evaluation import verbs
 from gan_augment.options import Json, Quiet, Seed, example, show
 from gan_augment.report import verb
 from gan_augment.training.verb import FIT_EXAMPLE, fit
+
+if TYPE_CHECKING:
+    from gan_augment.source import RawView
+    from gan_augment.types import Extractor
 
 __all__ = ["app", "main"]
 
@@ -51,6 +55,8 @@ app.command(epilog=FIT_EXAMPLE)(fit)
     epilog=example(
         "gan-augment build runs/gan --like data/train --out runs/pool",
         "gan-augment build runs/gan --like data/train --out runs/pool --count melanoma=500 --reserve 4",
+        "gan-augment build runs/gan --like data/train --out runs/pool --selector label --selector duplicates",
+        "gan-augment build runs/gan --like data/train --out runs/pool --selector centroid:keep_share=0.25-0.75",
     )
 )
 def build(
@@ -58,10 +64,19 @@ def build(
     like: Annotated[Path, typer.Option(help="Training images: which classes need more, and what they look like.")],
     out: Annotated[Path, typer.Option(help="New folder for the pool.")],
     select: Annotated[bool, typer.Option(help="Have a judge select; --no-select keeps every candidate.")] = True,
+    selector: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME or NAME:SETTING=VALUE,...; several are applied in order. Names: gan-augment selectors.",
+            show_default="gan_augment.selection.default_selector",
+        ),
+    ] = None,
     judge: Annotated[
         Path | None, typer.Option(help="Folder of the judge; trained and saved there where it does not exist.")
     ] = None,
-    keep_share: Annotated[float, typer.Option(help="Share of the confirmed candidates to keep, the closest.")] = 0.5,
+    judges: Annotated[
+        int, typer.Option(help="Judges, each trained on all folds but one, so that real images can set limits; or 1.")
+    ] = 3,
     sampling_strategy: Annotated[
         str, typer.Option(help="imbalanced-learn's: auto, minority, not minority, all.")
     ] = "auto",
@@ -82,12 +97,11 @@ def build(
     Beside the pool, OUT-samples.png shows real, kept and rejected images of each class.
     """
     from gan_augment.artifacts import refuse_existing
-    from gan_augment.features import TrainedExtractor
     from gan_augment.folders import open_folder
     from gan_augment.machine import pick_device
     from gan_augment.pool import SyntheticPool
     from gan_augment.report import sample_grid
-    from gan_augment.selection import CentroidSelector
+    from gan_augment.selection import Compose, default_selector, parse_selector
     from gan_augment.source import RawView
     from gan_augment.synthesizers import load
 
@@ -95,21 +109,17 @@ def build(
     refuse_existing(out, "pool")
     synthesizer = load(gan, device=pick_device(device))
     view = RawView(open_folder(like), progress=not quiet)
-    selector = None
+    chosen = None
     if select:
-        if judge is not None and judge.exists():
-            extractor = TrainedExtractor.load(judge)
-        else:
-            resized = synthesizer.image_spec is not None and synthesizer.image_spec.fit == "resize"
-            size = image_size or (synthesizer.spec.grid if resized else None)  # sees what the synthesizer sees
-            extractor = TrainedExtractor.fit(view, image_size=size, seed=seed, device=device, progress=not quiet)
-            if judge is not None:
-                extractor.save(judge)
-        selector = CentroidSelector(extractor, keep_share=keep_share)
+        resized = synthesizer.image_spec is not None and synthesizer.image_spec.fit == "resize"
+        size = image_size or (synthesizer.spec.grid if resized else None)  # sees what the synthesizer sees
+        extractor = _judge(view, judge, judges, image_size=size, seed=seed, device=device, progress=not quiet)
+        steps = [parse_selector(text, extractor) for text in selector or ()]
+        chosen = Compose(*steps) if steps else default_selector(extractor)
     pool = SyntheticPool.build(
         synthesizer,
         view,
-        selector=selector,
+        selector=chosen,
         sampling_strategy=sampling_strategy,
         counts=_counts(count),
         reserve=reserve,
@@ -126,6 +136,8 @@ def build(
         "kept": len(pool),
         "samples": str(picture),
         "classes": table,
+        "selector": pool.about["selector"],
+        "notes": pool.about["notes"],
         "fingerprint": pool.about["fingerprint"],
         "seconds": round(time.monotonic() - began, 1),
     }
@@ -133,10 +145,44 @@ def build(
     for row in table:
         why = ", ".join(f"{number} {text}" for text, number in row["rejected"].items()) or "none"
         lines.append(f"{row['class']:<20}{row['candidates']:>12}{row['kept']:>8}  {why}")
+    lines += [f"note: {note}" for note in pool.about["notes"]]
     lines.append(f"Look at {picture}: real, kept and rejected images of each class.")
     following = f"Next, in Python: ga.GANAugmentedDataset(train_set, ga.SyntheticPool.open({str(out)!r}))"
     lines.append(following if len(pool) else "Nothing was kept: this pool fills no slot.")
     show(result, "\n".join(lines), as_json)
+
+
+def _judge(view: "RawView", folder: Path | None, judges: int, **settings: Any) -> "Extractor":
+    """Returns the judge of a folder, or trains one, or several by cross-fitting, and saves it there."""
+    from gan_augment.features import CrossFittedExtractor, TrainedExtractor, load_extractor
+
+    if folder is not None and folder.exists():
+        return load_extractor(folder)
+    if judges > 1:
+        trained: Extractor = CrossFittedExtractor.fit(view, folds=judges, **settings)
+    else:
+        trained = TrainedExtractor.fit(view, **settings)
+    if folder is not None:
+        trained.save(folder)
+    return trained
+
+
+@app.command(epilog=example("gan-augment selectors", "gan-augment selectors centroid"))
+def selectors(
+    name: Annotated[str | None, typer.Argument(help="Of a selector, to see all of its settings.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the selectors that build can apply, with their settings."""
+    from gan_augment.selection.registry import described
+
+    found = described(name)
+    lines = []
+    for one in found:
+        settings = ", ".join(f"{key}={value}" for key, value in one["settings"].items())
+        lines += [f"{one['name']:<16}{one['summary']}", *([f"{'':<16}{settings}"] if settings else [])]
+        if name is not None:
+            lines += ["", one["description"]]
+    show({"selectors": found}, "\n".join(lines), as_json)
 
 
 def _counts(given: list[str] | None) -> dict[str, int] | None:

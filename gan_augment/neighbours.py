@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import torch  # noqa: F401  (before faiss)
 
+from gan_augment.clusters import kmeans
 from gan_augment.errors import ConfigError
 from gan_augment.types import FloatArray
 
-__all__ = ["centroid_distances", "nearest", "nearest_of_class", "nearest_other"]
+__all__ = ["centroid_distances", "kmeans", "nearest", "nearest_of_class", "nearest_other"]
 
 _BLOCK = 8192
 

@@ -19,6 +19,7 @@ from gan_augment.recipes import Recipe
 from gan_augment.source import RawView
 from gan_augment.synthesizers import WrappedSynthesizer, wrap
 from gan_augment.training.trainer import Trainer
+from gan_augment.types import Features, FloatArray, IntArray
 
 ROOT = Path(__file__).parent.parent
 
@@ -163,3 +164,20 @@ def in_parts(recipe: Recipe, spec: NetworkSpec, batch: Mapping[str, Tensor]) -> 
         for one, two in zip(*(t.optimizers[name].param_groups[0]["params"] for t in trainers), strict=True):
             torch.testing.assert_close(one.grad, two.grad, atol=1e-5, rtol=1e-3)
     return trainers
+
+
+class SeeingJudge:
+    """An untrained judge that gives logits besides, as a discriminator does: the brighter, the more real."""
+
+    def __init__(self) -> None:
+        self.judge = untrained_judge()
+        self.fingerprint = self.judge.fingerprint
+
+    def extract(self, images: Tensor) -> Features:
+        return self.judge.extract(images)
+
+    def logits(self, images: Tensor, labels: IntArray) -> FloatArray:
+        return images.flatten(1).mean(1).numpy()
+
+    def save(self, folder: str | Path) -> Path:
+        return self.judge.save(folder)

@@ -55,7 +55,7 @@ def test_a_run_goes_on_and_its_table_adds_up(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     monkeypatch.setattr(ablation, "WORK", tmp_path / "runs" / "longtail")
     monkeypatch.setattr(common, "RESULTS", tmp_path)
-    for cached in (ablation._images, ablation._oracle):
+    for cached in (ablation._images, ablation.oracle):
         cached.cache_clear()
     ablation.run(seeds="0,1", orders="random", variants="dagan")
     files = sorted(tmp_path.glob("ablation/*/*.json"))
@@ -76,5 +76,5 @@ def test_a_run_goes_on_and_its_table_adds_up(tmp_path: Path, monkeypatch: pytest
     assert "| 2 | " in row
     assert f"{100 * np.mean(gains):+.1f} [" in row
     ablation_table.write()
-    for cached in (ablation._images, ablation._oracle):
+    for cached in (ablation._images, ablation.oracle):
         cached.cache_clear()

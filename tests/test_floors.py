@@ -26,6 +26,7 @@ FLOORS = {
     "supervised": 1,
     "networks": 0,
     "neighbours": 0,
+    "clusters": 0,
     "losses": 0,
     "source": 0,
     "pipelines": 0,
@@ -86,9 +87,9 @@ def breaches(room: str, path: Path) -> list[str]:
     return found
 
 
-BESIDE = {("features", "supervised"), ("supervised", "metrics"), ("evaluation", "dataset")}
-"""Pairs of rooms on one floor of which the first uses the second: the judge trains by the one classifier loop, and
-what is evaluated is the dataset that users train on."""
+BESIDE = {("features", "supervised"), ("features", "recipes"), ("supervised", "metrics"), ("evaluation", "dataset")}
+"""Pairs of rooms on one floor of which the first uses the second: the judge trains by the one classifier loop, a GAN's
+discriminator sees images as its recipe says, and what is evaluated is the dataset that users train on."""
 
 
 @pytest.mark.parametrize(("room", "path"), [pytest.param(r, p, id=str(p.relative_to(PACKAGE))) for r, p in modules()])

@@ -24,7 +24,8 @@ from gan_augment.artifacts import (
 from gan_augment.augmentation import Augmentation
 from gan_augment.balance import check_classes
 from gan_augment.errors import ArtifactError, ConfigError, SynthesizerError, whole
-from gan_augment.fingerprint import FittedOn, hash_groups, hash_tensors
+from gan_augment.features.uncertainty import entropy_of
+from gan_augment.fingerprint import FittedOn, hash_groups, hash_json, hash_tensors
 from gan_augment.images import ImageSpec, batch_rows, resize
 from gan_augment.machine import pick_device
 from gan_augment.networks import Classifier, NetworkSpec
@@ -33,10 +34,10 @@ from gan_augment.source import RawView
 from gan_augment.supervised import channels_last, train_classifier, weighted_batches
 from gan_augment.types import Features
 
-__all__ = ["TrainedExtractor"]
+__all__ = ["KIND", "TrainedExtractor"]
 
-_KIND = "gan_augment extractor"
-_VERSION = 1
+KIND = "gan_augment extractor"
+_VERSION = 2
 _MASKS_SEED = 1
 _MOST_PASSES = 1000
 
@@ -178,13 +179,16 @@ class TrainedExtractor:
         if not features:
             empty = np.empty((0, self.network.linear.in_features), np.float32)
             return Features(empty, np.empty((0, self.spec.num_classes), np.float32), np.empty(0, np.float32))
-        mean = torch.cat(probs)
-        entropy = -(mean * mean.clamp_min(1e-12).log()).sum(1)
-        return Features(torch.cat(features).numpy(), mean.numpy(), entropy.numpy())
+        mean = torch.cat(probs).numpy()
+        return Features(torch.cat(features).numpy(), mean, entropy_of(mean))
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the weights."""
+        """A hash of weights, grid, dropout and passes."""
+        return hash_json([self._weights, self.spec.to_json(), self.network.dropout, self.passes])
+
+    @property
+    def _weights(self) -> str:
         return hash_tensors(self.network.state_dict())
 
     def save(self, folder: str | Path) -> Path:
@@ -203,7 +207,7 @@ class TrainedExtractor:
 
     def _description(self) -> dict[str, Any]:
         return {
-            "kind": _KIND,
+            "kind": KIND,
             "version": _VERSION,
             "spec": self.spec.to_json(),
             "width": self.network.linear.in_features,
@@ -223,7 +227,7 @@ class TrainedExtractor:
             ArtifactError: It is missing, damaged or of another architecture.
         """
         folder = Path(folder)
-        about = read_json(folder / "extractor.json", _KIND, _VERSION)
+        about = read_json(folder / "extractor.json", KIND, _VERSION)
         tensors = read_tensors(folder / "weights.safetensors")
         try:
             spec = NetworkSpec.from_json(about["spec"])
@@ -244,6 +248,7 @@ class TrainedExtractor:
             raise ArtifactError(
                 f"expected a whole extractor.json in {folder}, found that it is damaged: {error}"
             ) from None
-        if judge.fingerprint != about.get("fingerprint"):
+        own = judge._weights if about["version"] == 1 else judge.fingerprint  # the first version hashed weights only
+        if own != about.get("fingerprint"):
             raise ArtifactError(f"expected the weights that were saved in {folder}, found others; the file is damaged")
         return judge

@@ -56,6 +56,10 @@ class LabelCritic(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Returns logits `(N,)` for images `(N, C, *grid)` and labels `(N,)`."""
-        hidden = self.trunk(images).flatten(1)
-        logits: Tensor = self.linear(hidden)[:, 0] + (self.embed(labels) * self.project(hidden)).sum(1)
-        return logits
+        return self.features_and_logits(images, labels)[1]
+
+    def features_and_logits(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the mean of h over space `(N, width)` besides the logits."""
+        hidden = self.trunk(images).flatten(2)
+        whole = hidden.flatten(1)
+        return hidden.mean(2), self.linear(whole)[:, 0] + (self.embed(labels) * self.project(whole)).sum(1)

@@ -22,6 +22,11 @@ class AuxiliaryDiscriminator(nn.Module):
         hidden = self.trunk(images)
         return self.linear(hidden)[:, 0], self.classify(hidden)
 
+    def features_and_logits(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns h `(N, width)` and logits `(N,)` of being real, which do not depend on the labels `(N,)`."""
+        hidden: Tensor = self.trunk(images)
+        return hidden, self.linear(hidden)[:, 0]
+
 
 class InstanceDiscriminator(nn.Module):
     """Logit = linear(h) + <embed(y) + P f, h>: h of the image, y its class, f the features of an instance.
@@ -39,7 +44,10 @@ class InstanceDiscriminator(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor, instances: Tensor) -> Tensor:
         """Returns logits `(N,)` for images `(N, C, *grid)`, labels `(N,)` and features `(N, feature_dim)`."""
-        hidden = self.trunk(images)
+        return self.features_and_logits(images, labels, instances)[1]
+
+    def features_and_logits(self, images: Tensor, labels: Tensor, instances: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns h `(N, width)` besides the logits, in which the instances' features are linear."""
+        hidden: Tensor = self.trunk(images)
         wanted = self.embed(labels) + self.project(instances)
-        logits: Tensor = self.linear(hidden)[:, 0] + (wanted * hidden).sum(1)
-        return logits
+        return hidden, self.linear(hidden)[:, 0] + (wanted * hidden).sum(1)

@@ -169,9 +169,13 @@ class ProjectionDiscriminator(nn.Module):
         """
         if labels is None:
             return self._judge_low(images)
-        hidden = self.trunk(images)
-        logits: Tensor = self.linear(hidden)[:, 0] + (self.embed(labels) * hidden).sum(1)
+        hidden, logits = self.features_and_logits(images, labels)
         return (logits, self.unconditional(hidden)[:, 0]) if both else logits
+
+    def features_and_logits(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns h `(N, width)` and logits `(N,)` for images `(N, C, *grid)` and labels `(N,)`."""
+        hidden: Tensor = self.trunk(images)
+        return hidden, self.linear(hidden)[:, 0] + (self.embed(labels) * hidden).sum(1)
 
     def _judge_low(self, images: Tensor) -> Tensor:
         logits: Tensor = self.low_linear(self.trunk(self.low(images), self.enter))[:, 0]

@@ -170,9 +170,25 @@ class PairDiscriminator(nn.Module):
     def forward(self, source: Tensor, candidate: Tensor, labels: Tensor | None = None) -> Tensor:
         """Returns logits `(N,)` for two batches of images `(N, C, *grid)`, and `labels` `(N,)` where it has classes."""
         first, second = self.trunk(torch.cat([source, candidate])).chunk(2)
-        own = self.project(second.flatten(2).mean(2))
-        wanted = self.project(first.flatten(2).mean(2))
+        return self._judge(self.project(_pooled(first)), second, labels)
+
+    def companion(self, source: Tensor) -> Tensor:
+        """Returns P h(source) `(N, pair_dim)`, in which the logits of a pair are linear."""
+        projected: Tensor = self.project(_pooled(self.trunk(source)))
+        return projected
+
+    def features_and_logits(self, images: Tensor, labels: Tensor, companions: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the mean of h over space `(N, width)`, and logits `(N,)` of images beside `companion`s of others."""
+        hidden = self.trunk(images)
+        return _pooled(hidden), self._judge(companions, hidden, labels)
+
+    def _judge(self, wanted: Tensor, hidden: Tensor, labels: Tensor | None) -> Tensor:
+        own = self.project(_pooled(hidden))
         if self.embed is not None:
             wanted = wanted + self.embed(labels)
-        logits: Tensor = self.linear(second.flatten(1))[:, 0] + (wanted * own).sum(1)
+        logits: Tensor = self.linear(hidden.flatten(1))[:, 0] + (wanted * own).sum(1)
         return logits
+
+
+def _pooled(hidden: Tensor) -> Tensor:
+    return hidden.flatten(2).mean(2)

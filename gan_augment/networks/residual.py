@@ -114,9 +114,12 @@ class ClassLogit(nn.Module):
 
     def forward(self, hidden: Tensor, labels: Tensor) -> Tensor:
         """Returns `(N,)` for the bottom's `(N, width, *bottom)` and labels `(N,)`."""
-        features = self.linear((hidden * self.basis).flatten(2).sum(2))
-        logits: Tensor = (features * self.embed(labels)).sum(1) / math.sqrt(features.shape[1])
-        return logits
+        return self.features_and_logits(hidden, labels)[1]
+
+    def features_and_logits(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns linear(h) `(N, width)` besides the logits."""
+        features: Tensor = self.linear((hidden * self.basis).flatten(2).sum(2))
+        return features, (features * self.embed(labels)).sum(1) / math.sqrt(features.shape[1])
 
 
 class _Down(nn.Module):
@@ -144,5 +147,8 @@ class ResidualDiscriminator(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Returns logits `(N,)` for images `(N, C, *grid)` and labels `(N,)`."""
-        logits: Tensor = self.logit(self.trunk(images), labels)
-        return logits
+        return self.features_and_logits(images, labels)[1]
+
+    def features_and_logits(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the features `(N, width)` that the logits are linear in, besides them."""
+        return self.logit.features_and_logits(self.trunk(images), labels)

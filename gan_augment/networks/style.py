@@ -172,5 +172,8 @@ class StyleDiscriminator(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Returns logits `(N,)` for images `(N, C, *grid)` and labels `(N,)`."""
-        logits: Tensor = self.logit(self.trunk(images), labels)
-        return logits
+        return self.features_and_logits(images, labels)[1]
+
+    def features_and_logits(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the features `(N, width)` that the logits are linear in, besides them."""
+        return self.logit.features_and_logits(self.trunk(images), labels)

@@ -3,7 +3,6 @@
 from typing import Any
 
 from gan_augment.errors import whole
-from gan_augment.folds import FOLDS
 from gan_augment.pool import SyntheticPool
 from gan_augment.quality.checks import Finding, findings, mostly_few
 from gan_augment.quality.closeness import closeness
@@ -76,7 +75,7 @@ def audit(
         settings={
             "seed": seed,
             "steps": steps if extractor is None else None,
-            "judges": FOLDS if extractor is None else 0,
+            "judges": len(material.spaces) if extractor is None else 0,
             "extractor": None if extractor is None else extractor.fingerprint,
             "holdout": None if material.holdout is None else len(material.holdout),
         },

@@ -3,12 +3,10 @@
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from gan_augment.errors import ConfigError
-from gan_augment.features import TrainedExtractor
+from gan_augment.features import CrossFittedExtractor
 from gan_augment.fingerprint import FittedOn
-from gan_augment.folds import FOLDS, folds
 from gan_augment.quality.material import Features, Material, Space, judged
 from gan_augment.seeds import derive
 
@@ -23,28 +21,23 @@ def cross_fitted(material: Material, *, steps: int, seed: int, device: str, prog
     Raises:
         DataError: A class has fewer than two images.
     """
-    view = material.view
-    fold = folds(view.targets, view.groups, seed=seed)
-    used = [number for number in range(FOLDS) if (fold == number).any()]
-    spaces = []
-    for number in tqdm(used or [0], desc="auditing", disable=None if progress else True, leave=False):
-        judge = TrainedExtractor.fit(
-            view,
-            image_size=None if material.spec.fit == "pad" else material.spec.grid,
-            steps=steps,
-            rows=np.flatnonzero(fold != number),
-            seed=derive(seed, "audit", number),
-            device=device,
-            progress=False,
+    view, pool = material.view, np.arange(len(material.pool))
+    fitted = CrossFittedExtractor.fit(
+        view,
+        image_size=None if material.spec.fit == "pad" else material.spec.grid,
+        steps=steps,
+        seed=derive(seed, "audit"),
+        device=device,
+        progress=progress,
+    )
+    fold = fitted.fold_of(view.hashes)
+    return [
+        Space(
+            judged(judge.extract, material.pool, pool, None, view.classes),
+            judged(judge.extract, material.train, np.flatnonzero(fold == number), None, view.classes),
         )
-        unseen = np.flatnonzero(fold == number)
-        spaces.append(
-            Space(
-                judged(judge.extract, material.pool, np.arange(len(material.pool)), None, view.classes),
-                judged(judge.extract, material.train, unseen, None, view.classes),
-            )
-        )
-    return spaces
+        for number, judge in enumerate(fitted.judges)
+    ]
 
 
 def given_space(material: Material, extractor: Any) -> list[Space]:

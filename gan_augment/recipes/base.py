@@ -116,6 +116,12 @@ class Recipe(ABC):
     paper: ClassVar[str]
     need: ClassVar[Need]
     averaged: ClassVar[tuple[str, ...]] = ("generator",)
+    judging: ClassVar[tuple[str, ...]] = ("discriminator",)
+    """Names of the networks that `discriminate` uses."""
+
+    pairs: ClassVar[bool] = False
+    """Whether the discriminator sees each image beside what `companion` makes of a real one of its class."""
+
     conditions: ClassVar[tuple[str, ...]] = ()
 
     steps: int = 3000
@@ -211,6 +217,44 @@ class Recipe(ABC):
     def embed(self, networks: Networks, images: Tensor) -> Tensor:
         """Returns features `(N, D)` by which "neighbours" are found; only recipes with such a need have them."""
         raise NotImplementedError(f"{self.name} finds no neighbours")
+
+    def discriminate(
+        self, networks: Networks, images: Tensor, labels: Tensor, companions: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns the discriminator's features `(N, D)` and its logits `(N,)`, higher for what looks more real.
+
+        What a logit of 0 means, and of which scale logits are, depends on the recipe's loss.
+
+        Args:
+            networks: In eval mode; of them only those in `judging` are used.
+            images: `(N, C, *grid)` in [-1, 1].
+            labels: `(N,)` int64.
+            companions: `(N, P)` of `companion`, or means of them; only where the recipe has `pairs`.
+
+        Raises:
+            ConfigError: The recipe has no such discriminator.
+        """
+        seeing: Any = networks.get("discriminator")
+        if not hasattr(seeing, "features_and_logits"):
+            raise ConfigError(
+                f"expected a discriminator with features_and_logits() among the networks of {self.name}, found "
+                f"{', '.join(networks)}; a recipe of another shape overrides discriminate()"
+            )
+        given = (images, labels) if companions is None else (images, labels, companions)
+        features, logits = seeing.features_and_logits(*given)
+        return features, logits
+
+    def companion(self, networks: Networks, images: Tensor) -> Tensor:
+        """Returns what the discriminator sees of real images that others stand beside, `(N, P)`.
+
+        A logit is linear in it, so with the mean over the real images of a class a candidate gets the mean of its
+        logits beside each of them.
+
+        Args:
+            networks: In eval mode.
+            images: `(N, C, *grid)` in [-1, 1].
+        """
+        raise NotImplementedError(f"the discriminator of {self.name} sees no pairs")
 
     def to_json(self) -> dict[str, Any]:
         """Returns name and settings as JSON values."""

@@ -8,7 +8,7 @@ augmentation.
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,7 @@ class DAGAN(Recipe):
     paper: ClassVar[str] = "Antoniou et al. 2017, arXiv 1711.04340"
     need: ClassVar[Need] = Need("same-class", ("source", "real"))
     conditions: ClassVar[tuple[str, ...]] = ("source",)
+    pairs: ClassVar[bool] = True
 
     skips: int = 1
     warp: bool = False
@@ -116,6 +117,10 @@ class DAGAN(Recipe):
             other = networks["generator"](source, others)
             terms["diversity"] = self.diversity * mode_seeking(fake, other, latents, others)
         return terms
+
+    def companion(self, networks: Networks, images: Tensor) -> Tensor:
+        """Returns P h(source) `(N, pair_dim)`."""
+        return cast(PairDiscriminator, networks["discriminator"]).companion(images)
 
     def draw(self, networks: Networks, labels: Tensor, latents: Tensor, conditions: Batch) -> Tensor:
         """Returns G(source, z)."""

@@ -42,6 +42,7 @@ class ICGAN(Recipe):
     paper: ClassVar[str] = "Casanova et al. 2021, arXiv 2109.05070"
     need: ClassVar[Need] = Need("single", ("real",))
     conditions: ClassVar[tuple[str, ...]] = ("source",)
+    pairs: ClassVar[bool] = True
 
     diversity: float = 0.0005
     features_share: float = 0.3
@@ -123,6 +124,10 @@ class ICGAN(Recipe):
             tools,
             lambda z, some: networks["generator"](torch.cat([z, instances[some]], 1), labels[some]),
         )
+
+    def companion(self, networks: Networks, images: Tensor) -> Tensor:
+        """Returns f(x) `(N, feature_dim)`."""
+        return self.embed(networks, images)
 
     def draw(self, networks: Networks, labels: Tensor, latents: Tensor, conditions: Batch) -> Tensor:
         """Returns G(z, f(source), y)."""

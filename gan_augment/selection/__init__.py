@@ -3,15 +3,39 @@
 from gan_augment.selection.base import FittedSelector, ScoreSelector, SetSelector
 from gan_augment.selection.centroid import CentroidSelector
 from gan_augment.selection.compose import Compose
-from gan_augment.selection.registry import SELECTORS, load_selector, make_selector
+from gan_augment.selection.control import random_control
+from gan_augment.selection.copies import CopyGuard
+from gan_augment.selection.coverage import HerdingSelector, KCenterSelector
+from gan_augment.selection.duplicates import DuplicateGuard
+from gan_augment.selection.guards import LabelGuard, OutlierGuard
+from gan_augment.selection.logits import DiscriminatorSelector
+from gan_augment.selection.manifold import ManifoldSelector, NeighbourSelector, RealismSelector
+from gan_augment.selection.parse import parse_selector
+from gan_augment.selection.registry import SELECTORS, default_selector, load_selector, make_selector
+from gan_augment.selection.utility import GradientSelector, InformativenessSelector
 
 __all__ = [
     "SELECTORS",
     "CentroidSelector",
     "Compose",
+    "CopyGuard",
+    "DiscriminatorSelector",
+    "DuplicateGuard",
     "FittedSelector",
+    "GradientSelector",
+    "HerdingSelector",
+    "InformativenessSelector",
+    "KCenterSelector",
+    "LabelGuard",
+    "ManifoldSelector",
+    "NeighbourSelector",
+    "OutlierGuard",
+    "RealismSelector",
     "ScoreSelector",
     "SetSelector",
+    "default_selector",
     "load_selector",
     "make_selector",
+    "parse_selector",
+    "random_control",
 ]

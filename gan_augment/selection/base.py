@@ -5,7 +5,9 @@ base of all; `ScoreSelector` of those that give each row a score and keep a shar
 that decide over a closed set.
 """
 
+import contextlib
 import dataclasses
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +19,26 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gan_augment.artifacts import new_folder, read_json, read_tensors, versions, write_json, write_tensors
+from gan_augment.artifacts import new_folder, read_json, read_tensors, storing, versions, write_json, write_tensors
 from gan_augment.errors import ArtifactError, ConfigError, DataError
+from gan_augment.fingerprint import hash_tensors
 from gan_augment.folds import folds
 from gan_augment.selection.thresholds import Share, check_share, drawn_limits, images_for, real_limits
-from gan_augment.types import Candidates, Decision, Extractor, FloatArray, IntArray
+from gan_augment.types import Candidates, Decision, Extractor, FloatArray, IntArray, as_labels
 
-__all__ = ["KEPT", "UNKNOWN", "FittedSelector", "ScoreSelector", "SetSelector", "State", "blocks"]
+__all__ = [
+    "KEPT",
+    "UNKNOWN",
+    "FittedSelector",
+    "ScoreSelector",
+    "SetSelector",
+    "State",
+    "blocks",
+    "canonical_order",
+    "joined",
+    "member",
+    "members",
+]
 
 State = Mapping[str, npt.NDArray[Any]]
 """What a selector learned, by name."""
@@ -31,6 +46,7 @@ State = Mapping[str, npt.NDArray[Any]]
 KEPT, UNKNOWN = "", "class unknown"
 KIND, VERSION = "gan_augment selector", 2
 _BLOCK_BYTES = 64 * 2**20
+_COPIED_BYTES = 256 * 2**20
 _FOLDS = 5
 
 Arrays = TypeVar("Arrays", npt.NDArray[Any], Tensor)
@@ -38,10 +54,37 @@ Arrays = TypeVar("Arrays", npt.NDArray[Any], Tensor)
 
 def blocks(candidates: Candidates) -> Iterator[slice]:
     """Yields slices of rows whose features take at most 64 MiB, so that memory-mapped features stay on disk."""
-    width = int(np.prod(candidates.features.shape[1:])) * 4
+    width = int(np.prod(candidates.features.shape[1:])) * candidates.features.itemsize
     rows = max(1, _BLOCK_BYTES // max(1, width))
     for start in range(0, max(1, len(candidates)), rows):
         yield slice(start, start + rows)
+
+
+def _parts(candidates: Candidates, rows: IntArray) -> Iterator[IntArray]:
+    """Yields rows in parts whose features take at most 64 MiB."""
+    for part in blocks(candidates):
+        if part.start < len(rows):
+            yield rows[part]
+
+
+@contextlib.contextmanager
+def _taken(candidates: Candidates, rows: npt.NDArray[np.bool_]) -> Iterator[Candidates]:
+    """Gives the rows that a mask picks; features that would take over 256 MiB are copied to disk, not to memory."""
+    shape = (int(rows.sum()), *candidates.features.shape[1:])
+    if int(np.prod(shape)) * candidates.features.itemsize <= _COPIED_BYTES:
+        yield candidates[rows]
+        return
+    with tempfile.TemporaryDirectory(prefix="gan_augment-") as folder:
+        path = Path(folder) / "features"
+        with storing(path):
+            features = np.memmap(path, candidates.features.dtype, "w+", shape=shape)
+            start = 0
+            for part in blocks(candidates):
+                picked = candidates.features[part][rows[part]]
+                features[start : start + len(picked)] = picked
+                start += len(picked)
+        narrow = dataclasses.replace(candidates, features=candidates.features[:, :0], also={})[rows]
+        yield dataclasses.replace(narrow, features=features)
 
 
 def member(candidates: Candidates, number: int) -> Candidates:
@@ -54,6 +97,19 @@ def member(candidates: Candidates, number: int) -> Candidates:
 def members(candidates: Candidates) -> int:
     """Returns the number of judges that saw the rows."""
     return 1 if candidates.features.ndim == 2 else candidates.features.shape[1]
+
+
+def joined(candidates: Candidates) -> FloatArray:
+    """Returns features `(N, D)`; those of several judges side by side, `(N, K D)`."""
+    features: FloatArray = np.ascontiguousarray(candidates.features.reshape(len(candidates), -1))
+    return features
+
+
+def canonical_order(candidates: Candidates, rows: IntArray) -> IntArray:
+    """Returns rows in an order that does not depend on theirs: of their seeds, or else of their features."""
+    if candidates.seeds is not None:
+        return rows[np.argsort(candidates.seeds[rows], kind="stable")]
+    return rows[np.lexsort(candidates.features[rows].reshape(len(rows), -1).T[::-1])]
 
 
 @dataclass(eq=False)
@@ -99,20 +155,19 @@ class FittedSelector(ABC):
 
     def notes(self, classes: Sequence[str] | None = None) -> list[str]:
         """Returns what a user should know of the fit, such as classes too small to decide about."""
-        return [f"{text}{_told(which, classes)}" for text, which in self.notes_]
+        return [f"{text}{_told(which, classes)}" if which else text for text, which in self.notes_]
 
     def fit(self, real: Candidates) -> Self:
         """Learns where real images of each class lie.
 
         Raises:
-            DataError: There is no image, or a feature is NaN or infinite.
+            DataError: There is no image, a feature is NaN or infinite, or a label or fold is none.
             ConfigError: A column that this selector needs is missing.
         """
-        self._check(real, "real images")
-        if not len(real):
-            raise DataError("expected real images to fit a selector on, found none")
+        self._check_real(real)
         self.state_, self.notes_ = {}, []
         self._fit(real)
+        self.state_["shape"] = np.array(real.features.shape[1:], np.int64)
         return self
 
     def calibrate(self, drawn: Candidates) -> Self:
@@ -123,7 +178,8 @@ class FittedSelector(ABC):
             DataError: A feature is NaN or infinite.
         """
         self._fitted("calibrate")
-        self._check(drawn, "drawn images")
+        self._check_form(drawn)
+        self._check_finite(drawn, "drawn images")
         self._calibrate(drawn)
         return self
 
@@ -134,8 +190,7 @@ class FittedSelector(ABC):
             ConfigError: `fit` or `calibrate` has not been called, or a column that this selector needs is missing.
         """
         self._fitted("decide")
-        for column in self.needs:
-            self._there(candidates, column)
+        self._check_form(candidates)
         return self._decide(candidates)
 
     def keep(self, features: Arrays, labels: Arrays) -> Arrays:
@@ -181,14 +236,49 @@ class FittedSelector(ABC):
             )
         return found
 
-    def _check(self, candidates: Candidates, what: str) -> None:
+    def _check_form(self, candidates: Candidates) -> None:
         for column in self.needs:
             self._there(candidates, column)
+        found, wanted = candidates.features.shape[1:], tuple(self.state_.get("shape", candidates.features.shape[1:]))
+        if found != wanted:
+            raise ConfigError(
+                f"expected features of the shape (N, {', '.join(map(str, wanted))}) that {self.name!r} was fitted on, "
+                f"found (N, {', '.join(map(str, found))}); give those of the same extractor"
+            )
+
+    def _check_real(self, real: Candidates) -> None:
+        """Raises where real images cannot be learned from."""
+        for column in self.needs:
+            self._there(real, column)
+        if not len(real):
+            raise DataError("expected real images to fit a selector on, found none")
+        if real.features.ndim not in (2, 3) or len(real.features) != len(real):
+            raise DataError(
+                f"expected features (N, D), or (N, K, D) of K judges, for {len(real)} labels, found {real.features.shape}"
+            )
+        if real.labels.min() < 0:
+            raise DataError(f"expected labels of real images from 0, found {real.labels.min()}")
+        number = members(real)
+        if number > 1 and real.fold is not None and not -1 <= real.fold.min() <= real.fold.max() < number:
+            raise DataError(
+                f"expected folds from -1 to {number - 1} beside features of {number} judges, found "
+                f"{real.fold.min()} to {real.fold.max()}"
+            )
+        self._check_finite(real, "real images")
+
+    def _check_finite(self, candidates: Candidates, what: str) -> None:
         for rows in blocks(candidates):
             if not np.isfinite(candidates.features[rows]).all():
                 raise DataError(
                     f"expected finite features of {what}, found NaN or infinity; look at the images and the extractor"
                 )
+
+    def _is_known(self, labels: IntArray) -> npt.NDArray[np.bool_]:
+        """Returns which labels are of classes with real images, `known` in `state_`."""
+        known = self.state_["known"].astype(bool)
+        inside = (labels >= 0) & (labels < len(known))
+        result: npt.NDArray[np.bool_] = inside & known[np.where(inside, labels, 0)]
+        return result
 
     # -- on disk --------------------------------------------------------------------------------------------------
 
@@ -203,9 +293,9 @@ class FittedSelector(ABC):
         if not self.calibrated:
             raise ConfigError("expected fit() and calibrate() before save(), found nothing to save")
         with new_folder(folder, "selector") as work:
-            tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in self.state_.items()}
+            tensors = {name: torch.from_numpy(np.array(array, order="C")) for name, array in self.state_.items()}
             write_tensors(work / "fitted.safetensors", tensors)
-            about = {"settings": self.settings(), "notes": self.notes_}
+            about = {"settings": self.settings(), "notes": self.notes_, "fingerprint": hash_tensors(tensors)}
             write_json(work / "selector.json", {"kind": KIND, "version": VERSION, **about, "versions": versions()})
         return Path(folder)
 
@@ -230,10 +320,16 @@ class FittedSelector(ABC):
             selector.notes_ = [(str(text), [int(label) for label in which]) for text, which in about["notes"]]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(f"expected a whole selector in {folder}, found {error!r}; it is damaged") from None
-        selector.state_ = {k: v.numpy() for k, v in read_tensors(Path(folder) / "fitted.safetensors").items()}
+        tensors = read_tensors(Path(folder) / "fitted.safetensors")
         try:
+            selector.state_ = {name: tensor.numpy() for name, tensor in tensors.items()}
+            if not all(array.dtype.kind in "biuf" for array in selector.state_.values()):
+                raise ValueError("numbers that are not real")
+            shape = selector.state_["shape"]
+            if shape.dtype != np.int64 or shape.shape not in ((1,), (2,)) or (shape < 0).any():
+                raise ValueError(f"features of shape {shape!r:.80}")
             selector._check_state()
-        except (KeyError, IndexError, ValueError) as error:
+        except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ArtifactError(f"expected what {name!r} learned in {folder}, found {error!r}; it is damaged") from None
         return selector
 
@@ -302,6 +398,10 @@ class ScoreSelector(FittedSelector):
         """Returns why each row `(n,)` of known class is dropped whatever its score; empty where it is not."""
         return np.full(len(candidates), KEPT)
 
+    def _limits(self, scores: FloatArray, labels: IntArray, share: Share, classes: int) -> FloatArray:
+        """Returns the limits `(classes, 2)` within which a share of new real images lies; of each class by default."""
+        return real_limits(scores, labels, share, classes)
+
     # -- fitted on reals ------------------------------------------------------------------------------------------
 
     def _fit(self, real: Candidates) -> None:
@@ -312,11 +412,16 @@ class ScoreSelector(FittedSelector):
         for judge in range(number):
             seen = member(real, judge)
             if number > 1 and real.fold is not None:
-                seen = seen[real.fold != judge]
-            self.state_ |= {f"{judge}/{name}": array for name, array in self._learn(seen).items()}
+                others = real.fold != judge
+                alone = ~np.isin(real.labels, real.labels[others])  # a class that lies in this fold alone
+                with _taken(seen, others | alone) as part:
+                    learned = self._learn(part)
+            else:
+                learned = self._learn(seen)
+            self.state_ |= {f"{judge}/{name}": array for name, array in learned.items()}
         self.state_["scales"] = np.ones(number, np.float32) if held_out is None else held_out[1]
         if self.real_share is not None and held_out is not None:
-            self.state_["limits"] = real_limits(held_out[0], real.labels, self.real_share, len(counts))
+            self.state_["limits"] = self._limits(held_out[0], real.labels, self.real_share, len(counts))
             self._note_small(held_out[0], real.labels)
 
     def real_scores(self, real: Candidates) -> FloatArray:
@@ -325,23 +430,29 @@ class ScoreSelector(FittedSelector):
         Args:
             real: All real images; by groups, where there are `groups`, no image is scored by those of its own group.
         """
-        self._check(real, "real images")
+        self._check_real(real)
         return self._held_out(real)[0]
 
     def _held_out(self, real: Candidates) -> tuple[FloatArray, FloatArray]:
         """Returns scores of real rows under what was learned of others, and the median of each judge's, (K,)."""
         number = members(real)
-        fold = real.fold if number > 1 and real.fold is not None else folds(real.labels, real.groups, count=_FOLDS)
+        fold = real.fold
+        if fold is None or number == 1:
+            fold = folds(real.labels, real.groups, count=number if number > 1 else _FOLDS)
         scores = np.full(len(real), np.nan, np.float32)
         scales = np.ones(number, np.float32)
         for unseen in np.unique(fold[fold >= 0]):
             judge = int(unseen) if number > 1 else 0
-            rows = np.flatnonzero(fold == unseen)
-            seen = member(real, judge)
-            learned = self._learn(seen[fold != unseen])
-            scores[rows] = self._score(learned, seen[rows])
-            if number > 1:
-                scales[judge] = max(float(np.median(scores[rows])), 1e-12)
+            seen, others = member(real, judge), fold != unseen
+            rows = np.flatnonzero(~others & np.isin(real.labels, real.labels[others]))
+            if not len(rows):
+                continue
+            with _taken(seen, others) as learned_from:
+                learned = self._learn(learned_from)
+            scores[rows] = np.concatenate([self._score(learned, seen[part]) for part in _parts(seen, rows)])
+            finite = scores[rows][np.isfinite(scores[rows])]
+            if number > 1 and len(finite):
+                scales[judge] = max(float(np.median(finite)), 1e-12)
                 scores[rows] /= scales[judge]
         return scores, scales
 
@@ -402,6 +513,7 @@ class ScoreSelector(FittedSelector):
         """
         self._fitted("scores")
         candidates = _from_arrays(features, labels)
+        self._check_form(candidates)
         return _like(np.concatenate([self._measured(candidates[rows])[0] for rows in blocks(candidates)]), features)
 
     def _measured(self, candidates: Candidates) -> tuple[FloatArray, npt.NDArray[np.str_]]:
@@ -418,41 +530,53 @@ class ScoreSelector(FittedSelector):
         reason[known] = self._admit(inside)
         return scores, reason.astype(np.str_)
 
-    def _of(self, judge: int) -> State:
+    def _of(self, judge: int | str) -> State:
         start = f"{judge}/"
         return {name.removeprefix(start): array for name, array in self.state_.items() if name.startswith(start)}
-
-    def _is_known(self, labels: IntArray) -> npt.NDArray[np.bool_]:
-        known = self.state_["known"]
-        inside = (labels >= 0) & (labels < len(known))
-        result: npt.NDArray[np.bool_] = inside & known[np.where(inside, labels, 0)]
-        return result
 
     def _check_state(self) -> None:
         known, limits, scales = (self.state_[name] for name in ("known", "limits", "scales"))
         if known.ndim != 1 or limits.shape != (len(known), 2) or scales.ndim != 1 or not len(scales):
             raise ValueError(f"limits {limits.shape} of {known.shape} classes, {scales.shape} judges")
+        if not known.any() or np.isnan(limits).any() or not (np.isfinite(scales) & (scales > 0)).all():
+            raise ValueError("limits that are NaN, or scales that are not above 0")
         self.state_["known"] = known.astype(bool)
 
 
 @dataclass(eq=False)
 class SetSelector(FittedSelector):
-    """Decides over a closed set: which rows of a class together stand for it best, or repeat each other.
+    """Decides over a closed set, class by class: which rows together stand for it best, or repeat each other.
 
     The answer for a row depends on the others of the set; their order does not matter.
     """
 
     whole_set: ClassVar[bool] = True
+    reason: ClassVar[str]
+    """Why a row of a known class is dropped."""
+
+    @abstractmethod
+    def _choose(self, label: int, features: FloatArray) -> tuple[npt.NDArray[np.bool_], FloatArray]:
+        """Returns which candidates `(n, D)` of a class are kept, and their scores, `(n,)` each.
+
+        They come in an order that does not depend on the one they were given in.
+        """
+
+    def _decide(self, candidates: Candidates) -> Decision:
+        inside = self._is_known(candidates.labels)
+        keep, score = np.zeros(len(inside), bool), np.full(len(inside), np.inf, np.float32)
+        for label in np.unique(candidates.labels[inside]):
+            rows = canonical_order(candidates, np.flatnonzero(candidates.labels == label))
+            keep[rows], score[rows] = self._choose(int(label), joined(candidates[rows]))
+        return Decision(keep, score, np.select([~inside, ~keep], [UNKNOWN, self.reason], KEPT))
 
 
 def _from_arrays(features: Any, labels: Any) -> Candidates:
-    def plain(values: Any) -> npt.NDArray[Any]:
-        return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-
-    rows = plain(features)
-    if rows.ndim < 2 or len(rows) != len(labels):
-        raise ConfigError(f"expected features (N, D) and N labels, found {rows.shape} and {len(labels)} labels")
-    return Candidates(rows.astype(np.float32, copy=False), plain(labels).astype(np.int64, copy=False).reshape(-1))
+    if isinstance(features, Tensor):
+        features = features.detach().float().cpu().numpy()  # float() because numpy knows no bfloat16
+    rows, classes = np.asarray(features), as_labels(labels)
+    if rows.ndim not in (2, 3) or len(rows) != len(classes):
+        raise ConfigError(f"expected features (N, D) and N labels, found {rows.shape} and {len(classes)} labels")
+    return Candidates(rows.astype(np.float32, copy=False), classes)
 
 
 def _like(values: npt.NDArray[Any], given: Arrays) -> Arrays:
@@ -462,5 +586,5 @@ def _like(values: npt.NDArray[Any], given: Arrays) -> Arrays:
 
 
 def _told(which: list[int], classes: Sequence[str] | None) -> str:
-    names = [str(label) if classes is None else classes[label] for label in which]
+    names = [classes[label] if classes is not None and 0 <= label < len(classes) else str(label) for label in which]
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

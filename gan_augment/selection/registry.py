@@ -1,6 +1,7 @@
 """Every selector by name, and how one is made of a name and settings, or read from a folder."""
 
 import dataclasses
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,23 @@ from gan_augment.errors import ArtifactError, ConfigError
 from gan_augment.selection.base import KIND, VERSION, FittedSelector
 from gan_augment.selection.centroid import CentroidSelector
 from gan_augment.selection.compose import Compose
+from gan_augment.selection.copies import CopyGuard
+from gan_augment.selection.coverage import HerdingSelector, KCenterSelector
+from gan_augment.selection.duplicates import DuplicateGuard
+from gan_augment.selection.guards import LabelGuard, OutlierGuard
+from gan_augment.selection.logits import DiscriminatorSelector
+from gan_augment.selection.manifold import ManifoldSelector, NeighbourSelector, RealismSelector
+from gan_augment.selection.utility import GradientSelector, InformativenessSelector
 from gan_augment.types import Extractor, Selector
 
-__all__ = ["SELECTORS", "load_selector", "make_selector"]
+__all__ = ["SELECTORS", "default_selector", "described", "load_selector", "make_selector"]
 
 SELECTORS: dict[str, type[FittedSelector]] = {
     selector.name: selector
     for selector in (
-        CentroidSelector,
+        LabelGuard, OutlierGuard, CopyGuard, DuplicateGuard, CentroidSelector, RealismSelector, NeighbourSelector,
+        ManifoldSelector, HerdingSelector, KCenterSelector, DiscriminatorSelector, InformativenessSelector,
+        GradientSelector,
     )
 }  # fmt: skip
 
@@ -35,6 +45,31 @@ def make_selector(name: str, extractor: Extractor | None, settings: Mapping[str,
     if unknown := sorted(settings.keys() - set(known)):
         raise ConfigError(f"expected settings of {name!r} among {', '.join(known)}, found {', '.join(unknown)}")
     return kind(extractor, **settings)
+
+
+def described(name: str | None = None) -> list[dict[str, Any]]:
+    """Returns name, first sentence, docstring and default settings of every selector, or of one.
+
+    Raises:
+        ConfigError: There is none of this name.
+    """
+    found = []
+    if name is not None and name not in SELECTORS:
+        raise ConfigError(f"expected a selector among {', '.join(SELECTORS)}, found {name!r}")
+    for kind in SELECTORS.values() if name is None else [SELECTORS[name]]:
+        text = inspect.getdoc(kind) or ""
+        settings = {key: value for key, value in kind().settings().items() if key != "name"}
+        found.append({"name": kind.name, "summary": text.split("\n")[0], "description": text, "settings": settings})
+    return found
+
+
+def default_selector(extractor: Extractor | None) -> Selector:
+    """Returns the selector that is taken where none is named: what measured best on development orders.
+
+    Args:
+        extractor: A judge; cross-fitted, so that real images can set limits.
+    """
+    return CentroidSelector(extractor)
 
 
 def load_selector(folder: str | Path, extractor: "Extractor | Sequence[Extractor] | None" = None) -> Selector:

@@ -23,8 +23,10 @@ def check_share(name: str, share: "Share | Sequence[float] | None") -> Share | N
     """
     if share is None:
         return None
-    pair = isinstance(share, Sequence) and not isinstance(share, str)
+    pair = isinstance(share, Sequence)
     try:
+        if isinstance(share, (bool, str)):
+            raise TypeError(share)
         low, high = (float(value) for value in share) if pair else (0.0, float(share))  # type: ignore[union-attr, arg-type]
     except (TypeError, ValueError):
         low, high = math.nan, math.nan
@@ -68,8 +70,9 @@ def real_limits(scores: FloatArray, labels: IntArray, share: Share, classes: int
 
     The limit is the ceil((n + 1) share)-th of a class's n scores in order, as in split conformal prediction by class
     (Vovk et al. 2005; Sadinle et al. 2019): a new image that is exchangeable with those passes with at least that
-    probability. A class with fewer than `images_for(share)` scores cannot promise so much, and takes its farthest one;
-    a class without any takes no limit at all.
+    probability, on average over what could have been drawn. A class with fewer than `images_for(share)` scores cannot
+    promise so much, and takes its farthest one, as does a share of 1, which no number of images can promise; a class
+    without any takes no limit at all.
 
     Args:
         scores: `(N,)` of real images that were not fitted on; NaN for those that were.
