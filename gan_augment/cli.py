@@ -71,6 +71,10 @@ def build(
             show_default="gan_augment.selection.default_selector",
         ),
     ] = None,
+    domains: Annotated[
+        int | None,
+        typer.Option(help="Select within each of so many clusters of the real images, where they come of scanners."),
+    ] = None,
     judge: Annotated[
         Path | None, typer.Option(help="Folder of the judge; trained and saved there where it does not exist.")
     ] = None,
@@ -101,7 +105,8 @@ def build(
     from gan_augment.machine import pick_device
     from gan_augment.pool import SyntheticPool
     from gan_augment.report import sample_grid
-    from gan_augment.selection import Compose, default_selector, parse_selector
+    from gan_augment.selection import Compose, DomainSelector, default_selector, parse_selector
+    from gan_augment.selection.tables import Table
     from gan_augment.source import RawView
     from gan_augment.synthesizers import load
 
@@ -116,6 +121,7 @@ def build(
         extractor = _judge(view, judge, judges, image_size=size, seed=seed, device=device, progress=not quiet)
         steps = [parse_selector(text, extractor) for text in selector or ()]
         chosen = Compose(*steps) if steps else default_selector(extractor)
+        chosen = chosen if domains is None else DomainSelector(chosen, domains)
     pool = SyntheticPool.build(
         synthesizer,
         view,
@@ -138,6 +144,7 @@ def build(
         "classes": table,
         "selector": pool.about["selector"],
         "notes": pool.about["notes"],
+        "domains": pool.about.get("domain_report"),
         "fingerprint": pool.about["fingerprint"],
         "seconds": round(time.monotonic() - began, 1),
     }
@@ -145,6 +152,8 @@ def build(
     for row in table:
         why = ", ".join(f"{number} {text}" for text, number in row["rejected"].items()) or "none"
         lines.append(f"{row['class']:<20}{row['candidates']:>12}{row['kept']:>8}  {why}")
+    if report := pool.about.get("domain_report"):
+        lines += ["", str(Table(report)), ""]
     lines += [f"note: {note}" for note in pool.about["notes"]]
     lines.append(f"Look at {picture}: real, kept and rejected images of each class.")
     following = f"Next, in Python: ga.GANAugmentedDataset(train_set, ga.SyntheticPool.open({str(out)!r}))"

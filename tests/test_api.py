@@ -7,11 +7,15 @@ import sys
 import gan_augment as ga
 
 PUBLIC = """
-Arm ArtifactError Audit Augmentation Candidates CentroidSelector CollapseWarning ConfigError DataError
-DataMismatchWarning Decision EvaluationResult Extractor Features GANAugmentedDataset GanAugmentError ImageSpec Origin
-PhaseOut RawView Recommendation Samples Selector SmallClassWarning StorageError Synthesizer SynthesizerError Synthetic
-SyntheticPool TrainedExtractor TrainedSynthesizer TrainingError
-arm_set audit check_no_overlap evaluate fit load open_folder plan recommend wrap write_report
+Arm ArtifactError Audit Augmentation CachedExtractor Candidates CentroidSelector CollapseWarning Compose ConfigError
+CopyGuard CrossFittedExtractor DataError DataMismatchWarning Decision DiscriminatorExtractor DiscriminatorSelector
+DomainSelector DuplicateGuard EvaluationResult Extractor Features GANAugmentedDataset GanAugmentError GradientSelector
+HerdingSelector ImageSpec InformativenessSelector KCenterSelector LabelGuard ManifoldSelector ModuleExtractor
+NeighbourSelector Origin OutlierGuard PhaseOut PixelExtractor PrecomputedFeatures RawView RealismSelector
+Recommendation Samples Selector SmallClassWarning StorageError Synthesizer SynthesizerError Synthetic SyntheticPool
+TorchvisionExtractor TrainedExtractor TrainedSynthesizer TrainingError
+arm_set audit check_no_overlap default_selector evaluate fit load load_extractor load_selector open_folder plan
+random_control recommend select_reals wrap write_report
 """
 
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from gan_augment.artifacts import load_state, new_folder, read_json, read_tensors, versions, write_json
 from gan_augment.errors import ArtifactError, ConfigError, SynthesizerError, whole
-from gan_augment.features.module import ModuleExtractor, Take, read_module, settings_of, write_module
+from gan_augment.features.module import ModuleExtractor, Take, settings_of
+from gan_augment.features.state import read_module, write_module
 from gan_augment.fingerprint import FittedOn, hash_json
 from gan_augment.machine import pick_device
 from gan_augment.seeds import derive

@@ -11,18 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gan_augment.artifacts import (
-    check_names,
-    load_state,
-    new_folder,
-    pop_fitted_on,
-    read_json,
-    read_tensors,
-    versions,
-    write_json,
-    write_tensors,
-)
+from gan_augment.artifacts import check_names, new_folder, read_json, versions, write_json
 from gan_augment.errors import ArtifactError, ConfigError, SynthesizerError, whole
+from gan_augment.features.state import architecture_of, read_module, state_of, write_module
 from gan_augment.features.uncertainty import entropy_of
 from gan_augment.fingerprint import FittedOn, hash_json, hash_tensors
 from gan_augment.images import batch_rows, resize
@@ -33,7 +24,6 @@ __all__ = ["KIND", "ModuleExtractor", "Normalisation", "Take"]
 
 KIND = "gan_augment module extractor"
 _VERSION = 1
-_PREFIX = "module."
 _MOST_NAMES = 40
 
 Normalisation = tuple[Sequence[float], Sequence[float]]
@@ -205,7 +195,7 @@ class ModuleExtractor:
     @property
     def fingerprint(self) -> str:
         """A hash of settings, weights, and the types and plain settings of all parts; code is not looked at."""
-        return hash_json([self.settings(), _architecture(self.module), hash_tensors(_weights(self.module))])
+        return hash_json([self.settings(), architecture_of(self.module), hash_tensors(state_of(self.module))])
 
     def save(self, folder: str | Path) -> Path:
         """Writes settings and weights into a new folder; the network's code is not saved, and nothing is pickled.
@@ -218,7 +208,7 @@ class ModuleExtractor:
         with new_folder(folder, "extractor") as work:
             write_module(work, self.module, self.fitted_on)
             about = {"module": type(self.module).__qualname__, **self.settings(), "versions": versions()}
-            weights = hash_tensors(_weights(self.module))
+            weights = hash_tensors(state_of(self.module))
             write_json(work / "extractor.json", {"kind": KIND, "version": _VERSION, **about, "weights": weights})
         return Path(folder)
 
@@ -239,7 +229,7 @@ class ModuleExtractor:
             extractor = cls(module, **settings_of(about), fitted_on=fitted_on)
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"expected a whole extractor in {folder}, found {error}; it is damaged") from None
-        if hash_tensors(_weights(module)) != about.get("weights"):
+        if hash_tensors(state_of(module)) != about.get("weights"):
             raise ArtifactError(f"expected the weights that were saved in {folder}, found others; the file is damaged")
         return extractor
 
@@ -258,52 +248,6 @@ def settings_of(about: Mapping[str, Any]) -> dict[str, Any]:
         mean, std = found["normalise"]
         found["normalise"] = (mean, std)
     return found
-
-
-def write_module(folder: Path, module: nn.Module, fitted_on: FittedOn) -> None:
-    """Writes a network's weights, and what it was fitted on, as `weights.safetensors`.
-
-    Raises:
-        ConfigError: Its state has values that are no finite tensors.
-    """
-    state = {f"{_PREFIX}{name}": value.cpu().clone() for name, value in _weights(module).items()}  # none shared
-    if wrong := [name.removeprefix(_PREFIX) for name, value in state.items() if not value.isfinite().all()]:
-        raise ConfigError(f"expected finite weights to save, found NaN or infinity in {', '.join(wrong[:10])}")
-    write_tensors(folder / "weights.safetensors", {**state, **fitted_on.tensors()})
-
-
-def read_module(folder: str | Path, module: nn.Module) -> FittedOn:
-    """Reads what `write_module` wrote into a network.
-
-    Raises:
-        ArtifactError: It is missing, damaged or of another architecture.
-    """
-    tensors = read_tensors(Path(folder) / "weights.safetensors")
-    fitted_on = pop_fitted_on(tensors, folder)
-    state = {name.removeprefix(_PREFIX): value for name, value in tensors.items()}
-    load_state(module, state, f"the network in {folder}")
-    return fitted_on
-
-
-def _weights(module: nn.Module) -> dict[str, Tensor]:
-    state = module.state_dict()
-    if wrong := [name for name, value in state.items() if not isinstance(value, Tensor)]:
-        raise ConfigError(f"expected a network whose state are tensors, found others: {', '.join(wrong[:10])}")
-    return {name: value.detach() for name, value in state.items()}
-
-
-def _architecture(module: nn.Module) -> list[Any]:
-    """Returns name, type and plain settings (strides, paddings) of each part."""
-    return [
-        [name, type(part).__qualname__, {key: value for key, value in sorted(vars(part).items()) if _plain(key, value)}]
-        for name, part in module.named_modules()
-    ]
-
-
-def _plain(key: str, value: Any) -> bool:
-    if isinstance(value, tuple | list):
-        return all(_plain(key, inner) for inner in value)
-    return key != "training" and not key.startswith("_") and isinstance(value, bool | int | float | str)
 
 
 def _named(module: nn.Module, layer: str | None) -> nn.Module:

@@ -216,8 +216,8 @@ class PrecomputedFeatures:
         about = read_json(Path(folder) / "extractor.json", KIND, _VERSION)
         tensors = read_tensors(Path(folder) / "table.safetensors")
         fitted_on = pop_fitted_on(tensors, folder)
-        columns = {name: tensor.numpy() for name, tensor in tensors.items()}
         try:
+            columns = {name: tensor.numpy() for name, tensor in tensors.items()}
             loaded = cls(
                 columns["keys"],
                 columns["features"],

@@ -3,23 +3,25 @@
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from gan_augment.artifacts import refuse_existing, versions
 from gan_augment.balance import SamplingStrategy, class_index, numbers_to_add
 from gan_augment.errors import ConfigError, DataMismatchWarning, SmallClassWarning
-from gan_augment.fingerprint import FittedOn, hash_items, hash_json
+from gan_augment.fingerprint import FittedOn, group_name, hash_items, hash_json
 from gan_augment.pool.draw import Drawer, drawn_spec
 from gan_augment.pool.store import KIND, VERSION, Columns, Store
 from gan_augment.pool.write import open_sink
 from gan_augment.seeds import derive, row_seeds
 from gan_augment.selection.compose import extractors_of
+from gan_augment.selection.domain import DomainSelector
 from gan_augment.source import RawView
 from gan_augment.synthesizers.checks import match_classes
 from gan_augment.types import Candidates, Decision, IntArray, NeedsParents, Selector, Synthesizer
@@ -36,6 +38,7 @@ def build_store(
     selector: Selector | None,
     sampling_strategy: SamplingStrategy,
     counts: Mapping[Any, int] | None,
+    domains: Sequence[Any] | npt.NDArray[Any] | None,
     reserve: float,
     out: str | os.PathLike[str] | None,
     seed: int,
@@ -54,6 +57,7 @@ def build_store(
         raise ConfigError(f"expected reserve= of at least 1 candidate for each needed image, found {reserve}")
     view = RawView.of(like, progress=progress)
     needed = _needed(view, sampling_strategy, counts)
+    names, domain = _domains(domains, len(view))
     mapping = match_classes(view.classes, synthesizer.num_classes, synthesizer.class_names, sorted(needed))
     fitted_on = _fitted_on(synthesizer, view, selector)
     if isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents:
@@ -61,7 +65,7 @@ def build_store(
     spec = drawn_spec(synthesizer, view, int(mapping[min(needed)]))
     drawer = Drawer(synthesizer, mapping, spec, extractors_of(selector), view.classes)
     if selector is not None:
-        selector.fit(drawer.real(view))
+        selector.fit(drawer.real(view, domain))
         selector.calibrate(_calibration(drawer, sorted(needed), derive(seed, "calibration")))
     plan = {label: math.ceil(number * reserve) for label, number in needed.items()}
     about = {
@@ -77,6 +81,7 @@ def build_store(
         "seed": int(seed),
         "selector": None if selector is None else selector.settings(),
         "notes": [] if selector is None else selector.notes(view.classes),
+        "domains": names,
         "like": {"items": len(view), "identity": view.identity},
         "fingerprint": _chain(synthesizer, view, selector),
         "versions": versions(),
@@ -84,6 +89,16 @@ def build_store(
     store = _fill(drawer, plan, selector, about, fitted_on, folder, progress)
     _warn_of_empty(store)
     return store
+
+
+def _domains(domains: Sequence[Any] | npt.NDArray[Any] | None, items: int) -> tuple[list[str] | None, IntArray | None]:
+    """Returns the names of the domains, sorted, and the number of each item's among them."""
+    if domains is None:
+        return None, None
+    if len(domains) != items:
+        raise ConfigError(f"expected domains= of each of the {items} items of like=, found {len(domains)}")
+    names, numbers = np.unique([group_name(domain) for domain in domains], return_inverse=True)
+    return names.tolist(), numbers.astype(np.int64)
 
 
 def _check_parts(synthesizer: Any, selector: Any) -> None:
@@ -168,6 +183,7 @@ def _fill(
 ) -> Store:
     """Draws the planned rows chunk by chunk and returns the store they went to."""
     labels = np.repeat(sorted(plan), [plan[label] for label in sorted(plan)])
+    at_once = selector is not None and (selector.whole_set or isinstance(selector, DomainSelector))
     draws = derive(about["seed"], "candidates")
     seeds = np.concatenate([row_seeds(draws, label, plan[label]) for label in sorted(plan)])
     shape = (drawer.spec.channels, *drawer.spec.raw_shape)
@@ -181,11 +197,14 @@ def _fill(
                 parents.append(parent)
                 if selector is not None:
                     seen.append(drawer.candidates(arrays, labels[chunk], seeds[chunk], parent))
-                    if not selector.whole_set:
+                    if not at_once:
                         decisions.append(selector.decide(seen.pop()))
                 bar.update(len(arrays))
-        if selector is not None and selector.whole_set:
-            decisions = [selector.decide(Candidates.concatenate(seen))]
+        if selector is not None and at_once:
+            every = Candidates.concatenate(seen)
+            decisions = [selector.decide(every)]
+            if isinstance(selector, DomainSelector):
+                about["domain_report"] = selector.report(every, decisions[0], about["classes"]).to_json()
         decision = Decision.concatenate(decisions) if decisions else None
         reasons, reason = _codes(decision, len(labels))
         columns = Columns(

@@ -8,19 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from gan_augment.errors import ConfigError, SynthesizerError
+from gan_augment.errors import SynthesizerError
 from gan_augment.images import ImageSpec, batch_rows
+from gan_augment.selection.eyes import Eye, Seen, group_numbers
 from gan_augment.source import RawView
-from gan_augment.types import (
-    Candidates,
-    CrossFitted,
-    Extractor,
-    Features,
-    FloatArray,
-    HasLogits,
-    IntArray,
-    Synthesizer,
-)
+from gan_augment.types import Candidates, Extractor, IntArray, Synthesizer
 
 __all__ = ["Drawer", "drawn_spec"]
 
@@ -84,7 +76,7 @@ class Drawer:
     ) -> None:
         self.synthesizer, self.mapping, self.spec = synthesizer, mapping, spec
         self.chunk = batch_rows(spec.grid)
-        self._eyes = [_Eye(extractor, spec, classes) for extractor in extractors]
+        self._eyes = [Eye(extractor, spec, classes) for extractor in extractors]
 
     def draw(self, labels: IntArray, seeds: IntArray) -> tuple[npt.NDArray[Any], IntArray]:
         """Returns raw arrays `(n, C, *raw_shape)` and parents `(n,)` (-1: none), drawn in padded chunks."""
@@ -118,27 +110,26 @@ class Drawer:
         count = len(arrays)
         padded = np.minimum(np.arange(-(-count // self.chunk) * self.chunk), count - 1)
 
-        def see(eye: _Eye) -> Seen:
+        def see(eye: Eye) -> Seen:
             return eye.see(eye.spec.decode(arrays[padded]), labels[padded])
 
         return self._table(see, self.spec.decode(arrays) if not self._eyes else None, count, labels, parents, seeds)
 
-    def real(self, view: RawView) -> Candidates:
-        """Returns the columns of a dataset's real images."""
+    def real(self, view: RawView, domain: IntArray | None = None) -> Candidates:
+        """Returns the columns of a dataset's real images; `domain` `(N,)` is that of each, where it is known."""
         parts = []
         for rows in np.array_split(np.arange(len(view)), -(-len(view) // self.chunk)):
 
-            def see(eye: _Eye, rows: IntArray = rows) -> Seen:
+            def see(eye: Eye, rows: IntArray = rows) -> Seen:
                 return eye.see(view.images(rows, spec=eye.spec), view.targets[rows], view.hashes[rows])
 
             images = view.images(rows, spec=self.spec) if not self._eyes else None
             parts.append(self._table(see, images, len(rows), view.targets[rows]))
-        groups = None if view.groups is None else np.unique([str(g) for g in view.groups], return_inverse=True)[1]
-        return replace(Candidates.concatenate(parts), groups=groups)
+        return replace(Candidates.concatenate(parts), groups=group_numbers(view), domain=domain)
 
     def _table(
         self,
-        see: "Callable[[_Eye], Seen]",
+        see: Callable[[Eye], Seen],
         images: Tensor | None,
         count: int,
         labels: IntArray,
@@ -155,44 +146,3 @@ class Drawer:
             first.features, labels, first.probs, first.entropy, logits,
             seeds=seeds, parents=parents, fold=first.fold, also=also,
         )  # fmt: skip
-
-
-Seen = tuple[Features, FloatArray | None]
-
-
-class _Eye:
-    """One extractor, with its classes in the dataset's order."""
-
-    def __init__(self, extractor: Extractor, spec: ImageSpec, classes: Sequence[str]) -> None:
-        judged = getattr(extractor, "image_spec", None)
-        if judged is not None and (different := judged.form.differences(spec.form, ("dtype", "channels"))):
-            raise ConfigError(
-                f"expected a judge fitted on images of the dataset's own type, found another: {different}; fit one on "
-                "this dataset"
-            )
-        self.extractor, self.spec, self.fingerprint = extractor, judged or spec, extractor.fingerprint
-        self._columns = _class_columns(getattr(extractor, "classes", None), classes)
-
-    def see(self, images: Tensor, labels: IntArray, hashes: IntArray | None = None) -> Seen:
-        """Returns features, and the discriminator's logits where there is one; hashes are given of real images."""
-        if hashes is not None and isinstance(self.extractor, CrossFitted):
-            seen = self.extractor.extract_fitted(images, hashes)
-        else:
-            seen = self.extractor.extract(images)
-        if seen.probs is not None and self._columns is not None:
-            seen = replace(seen, probs=seen.probs[:, self._columns])
-        found = self.extractor.logits(images, labels) if isinstance(self.extractor, HasLogits) else None
-        return seen, found
-
-
-def _class_columns(judged: Sequence[str] | None, classes: Sequence[str]) -> IntArray | None:
-    """Returns the order that puts a judge's classes into the dataset's, by name, those of the judge alone last."""
-    if judged is None or list(judged) == list(classes):
-        return None
-    if missing := [name for name in classes if name not in judged]:
-        raise ConfigError(
-            f"expected a judge of the dataset's classes, found that it lacks {', '.join(missing)} (it has "
-            f"{', '.join(judged)}); fit one on this dataset"
-        )
-    names = [*classes, *[name for name in judged if name not in classes]]
-    return np.array([list(judged).index(name) for name in names], np.int64)

@@ -59,6 +59,7 @@ class SyntheticPool:
         out: "str | os.PathLike[str] | None" = None,
         seed: int = 0,
         *,
+        domains: Sequence[Any] | npt.NDArray[Any] | None = None,
         progress: bool = True,
     ) -> "SyntheticPool":
         """Draws candidates, has the selector decide, and stores all of them.
@@ -75,6 +76,7 @@ class SyntheticPool:
             reserve: Candidates drawn for each needed image, at least 1.
             out: New folder; None to keep the pool in memory.
             seed: Of all draws.
+            domains: Site or scanner of each item of `like`, for a `DomainSelector`.
             progress: Whether to show a bar on a terminal.
 
         Returns:
@@ -99,6 +101,7 @@ class SyntheticPool:
             selector=selector,
             sampling_strategy=sampling_strategy,
             counts=counts,
+            domains=domains,
             reserve=reserve,
             out=out,
             seed=seed,

@@ -35,6 +35,7 @@ __all__ = [
     "State",
     "blocks",
     "canonical_order",
+    "class_list",
     "joined",
     "member",
     "members",
@@ -155,7 +156,7 @@ class FittedSelector(ABC):
 
     def notes(self, classes: Sequence[str] | None = None) -> list[str]:
         """Returns what a user should know of the fit, such as classes too small to decide about."""
-        return [f"{text}{_told(which, classes)}" if which else text for text, which in self.notes_]
+        return [f"{text}{class_list(which, classes)}" if which else text for text, which in self.notes_]
 
     def fit(self, real: Candidates) -> Self:
         """Learns where real images of each class lie.
@@ -254,7 +255,7 @@ class FittedSelector(ABC):
             raise DataError("expected real images to fit a selector on, found none")
         if real.features.ndim not in (2, 3) or len(real.features) != len(real):
             raise DataError(
-                f"expected features (N, D), or (N, K, D) of K judges, for {len(real)} labels, found {real.features.shape}"
+                f"expected features (N, D), or (N, K, D) of judges, of {len(real)} images, found {real.features.shape}"
             )
         if real.labels.min() < 0:
             raise DataError(f"expected labels of real images from 0, found {real.labels.min()}")
@@ -585,6 +586,7 @@ def _like(values: npt.NDArray[Any], given: Arrays) -> Arrays:
     return values
 
 
-def _told(which: list[int], classes: Sequence[str] | None) -> str:
+def class_list(which: Sequence[int], classes: Sequence[str] | None) -> str:
+    """Returns the names of classes, ten at most, or their numbers where they have none."""
     names = [classes[label] if classes is not None and 0 <= label < len(classes) else str(label) for label in which]
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -15,8 +15,9 @@ import numpy.typing as npt
 from gan_augment.clusters import kmeans
 from gan_augment.errors import ConfigError, whole
 from gan_augment.neighbours import centroid_distances
-from gan_augment.selection.base import KEPT, ScoreSelector, State, blocks, member
+from gan_augment.selection.base import KEPT, ScoreSelector, State, member
 from gan_augment.selection.guards import LabelGuard
+from gan_augment.selection.kinds import ProbabilitySelector
 from gan_augment.selection.metric import pooled_precision
 from gan_augment.selection.thresholds import check_share
 from gan_augment.types import Candidates, FloatArray, IntArray
@@ -105,7 +106,7 @@ class CentroidSelector(ScoreSelector):
         super()._fit(real)
         for name, guard in self._guards():
             guard.fit(real)
-            self.state_ |= {f"{name}/{key}": array for key, array in guard.state_.items()}
+            self.state_ |= {f"{name}/{key}": array for key, array in guard.state_.items() if key != "shape"}
             for text, which in guard.notes_:
                 note = f"{self.name}: {text.partition(': ')[2].replace('real_share', f'{name}_share')}", which
                 self.notes_ += [note] if note not in self.notes_ else []
@@ -238,15 +239,18 @@ class CentroidSelector(ScoreSelector):
                 shapes = state["center"].shape, state["whitener"].shape
                 if shapes != ((width,), (width, width)):
                     raise ValueError(f"a whitener {shapes}")
-        for _, guard in self._guards():
+        for name, guard in self._guards():
             guard._check_state()
+            if not np.array_equal(guard.state_["known"], self.state_["known"]):
+                raise ValueError(f"limits of {name} of other classes")
 
 
 @dataclass(eq=False, kw_only=True)
-class _EntropyGuard(LabelGuard):
+class _EntropyGuard(ProbabilitySelector):
     """Drops candidates about which the judge is more uncertain than about most real images of the class."""
 
-    needs: ClassVar[tuple[str, ...]] = ("entropy",)
+    name: ClassVar[str] = "entropy"
+    needs: ClassVar[tuple[str, ...]] = ("probs", "entropy")
     too_high: ClassVar[str] = "judge unsure"
 
     def _score(self, state: State, candidates: Candidates) -> FloatArray:

@@ -1,5 +1,6 @@
 """CopyGuard: candidates that lie nearer to a real image than new real images do. A copy check, no privacy statement."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -14,13 +15,12 @@ from gan_augment.selection.kinds import OneLimitSelector
 from gan_augment.selection.thresholds import Share
 from gan_augment.types import Candidates, FloatArray, IntArray
 
-__all__ = ["PARENT_RATIO", "CopyGuard", "CopyReport"]
-
-PARENT_RATIO = 0.05
-"""A candidate nearer to the image it was made from than this part of that one's spacing is the same image."""
+__all__ = ["CopyGuard", "CopyReport", "searched", "twin_distance"]
 
 _FLOOR = 0.1
 _TWIN = 1e-3
+_SAME = 1e-4
+_ROWS = 4096
 _MOST = 1e6
 _SPARE = 4
 _GROUP = 16
@@ -64,14 +64,16 @@ class CopyGuard(OneLimitSelector):
     Args:
         ratio: The largest d / r at which a candidate is a copy, whatever real images are like; 1 for authenticity.
         parents: "out" where the real image that a candidate was made from, and its group, do not count, so that only
-            the same image again is a copy of it (d / r below `PARENT_RATIO`); "in" where it counts as any other.
+            the same image again is a copy of it; "in" where it counts as any other.
+        parent_ratio: With parents "out", the d / r to its parent below which a candidate is the same image again.
 
     Raises:
-        ConfigError: `ratio` is not above 0, or `parents` is neither.
+        ConfigError: A ratio is not above 0, or `parents` is neither.
     """
 
     ratio: float = 1.0
     parents: Literal["out", "in"] = "out"
+    parent_ratio: float = 0.1
 
     name: ClassVar[str] = "copy"
     too_high: ClassVar[str] = "copy of a real image"
@@ -80,8 +82,9 @@ class CopyGuard(OneLimitSelector):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.ratio < np.inf:
-            raise ConfigError(f"expected ratio above 0, found {self.ratio!r}")
+        for setting in ("ratio", "parent_ratio"):
+            if not 0 < (value := getattr(self, setting)) < np.inf:
+                raise ConfigError(f"expected {setting} above 0, found {value!r}")
         if self.parents not in ("out", "in"):
             raise ConfigError(f"expected parents 'out' or 'in', found {self.parents!r}")
 
@@ -136,7 +139,7 @@ class CopyGuard(OneLimitSelector):
             return score
         left_out = self._left_out(candidates)
         near = 1 + (_largest(state["groups"]) if (left_out >= 0).any() else 0)
-        for rows, distances, found in _searched(candidates.features, state["features"], near):
+        for rows, distances, found in searched(candidates.features, state["features"], near):
             others = state["groups"][found] != left_out[rows, None]
             first = others.argmax(axis=1)
             everyone = np.arange(len(first))
@@ -160,7 +163,7 @@ class CopyGuard(OneLimitSelector):
     def _admit(self, candidates: Candidates) -> npt.NDArray[np.str_]:
         if self.parents == "in" or candidates.parents is None:
             return super()._admit(candidates)
-        return np.where(self._to_parent(candidates, candidates.parents) < PARENT_RATIO, self.of_parent, KEPT)
+        return np.where(self._to_parent(candidates, candidates.parents) < self.parent_ratio, self.of_parent, KEPT)
 
     def _to_parent(self, candidates: Candidates, parents: IntArray) -> npt.NDArray[np.float64]:
         """Returns d(g, parent) / r(parent) `(n,)`, the mean over the judges that know it; infinity where none does."""
@@ -226,10 +229,10 @@ def _largest(groups: IntArray) -> int:
     return min(_GROUP, int(np.unique(groups, return_counts=True)[1].max()))
 
 
-def _searched(queries: FloatArray, base: FloatArray, k: int) -> Any:
+def searched(queries: FloatArray, base: FloatArray, k: int) -> Iterator[tuple[slice, FloatArray, IntArray]]:
     """Yields rows of queries, and distances and indices `(n, k)` of their nearest of base; bounded in memory.
 
-    A few more than asked for are looked up, so that the nearest are right although FAISS rounds.
+    Four more than asked for are looked up, so that the nearest are right although FAISS rounds, and for twins.
     """
     k = min(len(base), k + _SPARE)
     step = max(1, _BYTES // (k * base.shape[1] * 8))
@@ -248,28 +251,27 @@ def _spacing(features: FloatArray, groups: IntArray) -> tuple[FloatArray, IntArr
         Distances `(n, 2)`, above 0, and the group of the first, `(n,)`.
     """
     near, near_group = np.full((len(features), 2), np.inf, np.float32), np.full(len(features), -1, np.int64)
+    twin = twin_distance(features)
     if len(features) >= 2:
-        usual = _nearest_two(features, groups, near, near_group, 0.0)
-        if (near[:, 0] <= _TWIN * usual).any():
-            _nearest_two(features, groups, near, near_group, _TWIN * usual)
+        for rows, distances, found in searched(features, features, 2 * _largest(groups) + 1):
+            everyone, own = np.arange(len(distances)), groups[rows]
+            allowed = (groups[found] != own[:, None]) & (distances > twin)
+            first = allowed.argmax(axis=1)
+            group = groups[found[everyone, first]]
+            again = allowed & (groups[found] != group[:, None])
+            near[rows, 0] = np.where(allowed.any(axis=1), distances[everyone, first], np.inf)
+            near[rows, 1] = np.where(again.any(axis=1), distances[everyone, again.argmax(axis=1)], np.inf)
+            near_group[rows] = np.where(allowed.any(axis=1), group, -1)
     known = near[:, 0][np.isfinite(near[:, 0])]
     usual = float(np.median(known)) if len(known) else 1.0
     floor = max(_FLOOR * usual, 1e-12)
     return np.where(np.isfinite(near), np.maximum(near, floor), max(usual, floor)).astype(np.float32), near_group
 
 
-def _nearest_two(features: FloatArray, groups: IntArray, near: FloatArray, near_group: IntArray, twin: float) -> float:
-    """Fills in the two distances and the first's group, and returns the median of the first ones above 0."""
-    for rows, distances, found in _searched(features, features, 2 * _largest(groups) + 1):
-        everyone = np.arange(len(distances))
-        own = groups[rows]
-        allowed = (groups[found] != own[:, None]) & (distances > twin if twin else np.isfinite(distances))
-        first = allowed.argmax(axis=1)
-        group = groups[found[everyone, first]]
-        again = allowed & (groups[found] != group[:, None])
-        second = again.argmax(axis=1)
-        near[rows, 0] = np.where(allowed.any(axis=1), distances[everyone, first], np.inf)
-        near[rows, 1] = np.where(again.any(axis=1), distances[everyone, second], np.inf)
-        near_group[rows] = np.where(allowed.any(axis=1), group, -1)
-    known = near[:, 0][np.isfinite(near[:, 0]) & (near[:, 0] > 0)]
-    return float(np.median(known)) if len(known) else 0.0
+def twin_distance(features: FloatArray) -> float:
+    """Returns the distance up to which two images are the same but for rounding: a part of the features' spread."""
+    center = features.mean(axis=0, dtype=np.float64)
+    spread = 0.0
+    for start in range(0, len(features), _ROWS):
+        spread += float(((features[start : start + _ROWS] - center) ** 2).sum())
+    return float(_SAME * np.sqrt(spread / max(1, len(features))))

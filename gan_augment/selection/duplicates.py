@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_augment.errors import ConfigError
-from gan_augment.neighbours import nearest_other
 from gan_augment.selection.base import SetSelector, joined, member, members
+from gan_augment.selection.copies import searched, twin_distance
 from gan_augment.types import Candidates, FloatArray, IntArray
 
 __all__ = ["DuplicateGuard", "first_of_each"]
@@ -120,15 +120,15 @@ def _distances(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> 
 
 
 def _spacing(features: FloatArray, labels: IntArray) -> FloatArray:
-    """Returns the distance of each row to the nearest other of its class; NaN where it is alone or is there twice."""
-    spacing = np.full(len(features), np.nan, np.float32)
+    """Returns the distance of each row to the nearest other of its class that is no twin; NaN where there is none."""
+    spacing, twin = np.full(len(features), np.nan, np.float32), twin_distance(features)
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        if len(rows) > 1:
-            own = np.ascontiguousarray(features[rows])
-            spacing[rows] = nearest_other(own, own, np.arange(len(rows)))
-    usual = _median(spacing, 0.0)
-    spacing[spacing <= _EXACT * usual] = np.nan
+        own = np.ascontiguousarray(features[rows])
+        for part, distances, _ in searched(own, own, 2):
+            beyond = distances > twin
+            first = distances[np.arange(len(distances)), beyond.argmax(axis=1)]
+            spacing[rows[part]] = np.where(beyond.any(axis=1), first, np.nan)
     return spacing
 
 

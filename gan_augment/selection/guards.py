@@ -49,8 +49,9 @@ class OutlierGuard(OneLimitSelector):
     """Drops candidates that lie outside of where real images lie, of whatever class.
 
     The score is the Mahalanobis distance to the nearest class mean, with the shrunk covariance within classes (Lee et
-    al. 2018, "A simple unified framework for detecting out-of-distribution samples", equation 2). Distances to single
-    real images would call every new image of a rare class an outlier.
+    al. 2018, "A simple unified framework for detecting out-of-distribution samples", equation 2); its square counts
+    n / (n + 1) for a mean of n images, as that is off itself. Distances to single real images would call every new
+    image of a rare class an outlier.
 
     The limit is one that `real_share` of all unseen real images keep; for a class that lies further out it is that of
     its own unseen images, so that a whole class is never unlike the others.
@@ -61,13 +62,14 @@ class OutlierGuard(OneLimitSelector):
     default: ClassVar[dict[str, Share]] = {"real_share": 0.99}
 
     def _learn(self, real: Candidates) -> dict[str, npt.NDArray[Any]]:
-        learned = pooled_precision(real)
-        return {**learned, "means": learned["means"][~np.isnan(learned["means"]).any(axis=1)]}
+        learned, counts = pooled_precision(real), np.bincount(real.labels)
+        return {**learned, "means": learned["means"][counts > 0], "counts": counts[counts > 0]}
 
     def _score(self, state: State, candidates: Candidates) -> FloatArray:
-        best = np.full(len(candidates), np.inf)
-        for mean in state["means"]:
-            best = np.minimum(best, squared_mahalanobis(candidates.features - mean, state["whitener"]))
+        best, features = np.full(len(candidates), np.inf), candidates.features.astype(np.float64)
+        for mean, count in zip(state["means"], state["counts"], strict=True):
+            squared = squared_mahalanobis(features - mean, state["whitener"])
+            best = np.minimum(best, squared * (count / (count + 1)))
         score: FloatArray = np.sqrt(best).astype(np.float32)
         return score
 
@@ -80,6 +82,6 @@ class OutlierGuard(OneLimitSelector):
     def _check_state(self) -> None:
         super()._check_state()
         for judge in range(len(self.state_["scales"])):
-            means, whitener = (self.state_[f"{judge}/{name}"] for name in ("means", "whitener"))
-            if means.ndim != 2 or whitener.shape != (means.shape[1],) * 2:
-                raise ValueError(f"whitener {whitener.shape} of means {means.shape}")
+            means, whitener, counts = (self.state_[f"{judge}/{name}"] for name in ("means", "whitener", "counts"))
+            if means.ndim != 2 or whitener.shape != (means.shape[1],) * 2 or counts.shape != (len(means),):
+                raise ValueError(f"whitener {whitener.shape} of means {means.shape} of {counts.shape} classes")

@@ -16,6 +16,7 @@ __all__ = ["Calibration", "DiscriminatorSelector", "calibrate_logits", "log_acce
 _DIE = derive(0, "rejection sampling")
 _EPSILON = 1e-6
 _NEWTON_STEPS = 100
+_HALVINGS = 60
 
 Array = npt.NDArray[np.float64]
 
@@ -197,9 +198,9 @@ def shift_for(likelier: Array, share: float) -> float:
         return -np.inf
     odds = _log_odds(likelier)
     low, high = odds.min() - 50, odds.max() + 50  # where all but e-22 pass, and but e-22
-    for _ in range(100):
+    for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        passing = np.exp(log_acceptance(likelier, middle)).mean()
+        passing = _sigmoid(odds - middle).mean()
         low, high = (middle, high) if passing > share else (low, middle)
     return float((low + high) / 2)
 

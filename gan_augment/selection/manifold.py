@@ -4,7 +4,7 @@ What they learn are features of real images, and a saved selector holds them. Wh
 images themselves: do not pass such a folder on if the images may not be.
 """
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from gan_augment.errors import whole
 from gan_augment.neighbours import nearest_of_class
-from gan_augment.selection.base import ScoreSelector, State
+from gan_augment.selection.base import FittedSelector, ScoreSelector, State
 from gan_augment.selection.thresholds import Share
 from gan_augment.types import Candidates, FloatArray, IntArray
 
-__all__ = ["ManifoldSelector", "NeighbourSelector", "RealismSelector"]
+__all__ = ["ManifoldSelector", "NeighbourSelector", "RealismSelector", "note_pictures"]
 
 _LEAST = 1e-12
 _ROWS, _REALS = 512, 8192
@@ -42,6 +42,7 @@ class _OnReals(ScoreSelector):
 
     def _fit(self, real: Candidates) -> None:
         super()._fit(real)
+        note_pictures(self)
         alone = np.flatnonzero(np.bincount(real.labels) == 1).tolist()
         if alone and self.real_share is None:  # with real_share, it is said of them already
             self.notes_.append((f"{self.name}: one real image, too few to decide, all candidates pass: ", alone))
@@ -54,9 +55,10 @@ class _OnReals(ScoreSelector):
         score = np.zeros(len(candidates), np.float32)
         for label in np.unique(candidates.labels):
             own = _rows_of(state, label)
-            if own.stop - own.start < 2:
-                continue
             rows = np.flatnonzero(candidates.labels == label)
+            if own.stop - own.start < 2:
+                score[rows] = np.where(np.isfinite(candidates.features[rows]).all(axis=1), 0, np.nan)
+                continue
             for start in range(0, len(rows), _ROWS):
                 part = rows[start : start + _ROWS]
                 score[part] = self._of_class(state, own, candidates.features[part])
@@ -121,8 +123,8 @@ class ManifoldSelector(_InBalls):
     """Keeps candidates on the manifold of their class: in or near to the ball of radius r_k of one of its real images.
 
     The score is the least d(x, g) / r_k(x) over the real images x of the class: 1 or less is what precision counts as
-    inside (Kynkaanniemi et al. 2019, equation 1). That limit would be too strict for a class of few images, as most new
-    ones lie outside of all balls; so by default the limit is such that 95% of unseen real images of the class pass.
+    inside (Kynkaanniemi et al. 2019, equation 1). How many unseen real images lie inside depends on how many the class
+    has and on how they lie, so the limit is by default such that 95% of them pass.
 
     Args:
         k: Neighbours that make a ball; in a class of n images, n - 1 at most.
@@ -148,7 +150,7 @@ class NeighbourSelector(_OnReals):
     k' being k and at most the root of the smaller number. With R_c(g) the distance to the q (n_c + 1)-th nearest of
     class c, rounded, the score is the greatest R_a(g) / R_b(g) over all b: below 1, no class is denser at g.
 
-    At most 16,384 images of a class count, evenly taken. With one class only, the score is R_a(g), k its only rank.
+    At most 16,384 images of a class count, evenly taken. With one class only, the score is the distance to the k-th.
 
     Args:
         k: Neighbours in the smaller class.
@@ -167,39 +169,46 @@ class NeighbourSelector(_OnReals):
         return super()._learn(real)
 
     def _of_class(self, state: State, own: slice, features: FloatArray) -> FloatArray:
-        to_own, ranked = _ordered(features, state["features"][own])
-        mine = own.stop - own.start
-        worst, pair = np.full(len(features), -np.inf), np.zeros((len(features), 2), np.int64)
-        for label in np.unique(state["labels"]):
-            other = _rows_of(state, label)
-            if other == own:
-                continue
-            theirs = other.stop - other.start
-            least = min(mine, theirs)
-            share = min(self.k, int(np.sqrt(least))) / (least + 1)
-            rank = _rank(share, mine)
-            place = _rank(share, theirs)
+        mine, row = own.stop - own.start, np.arange(len(features))
+        others = [_rows_of(state, label) for label in np.unique(state["labels"])]
+        others = [other for other in others if other != own]
+        places = [self._places(mine, other.stop - other.start) for other in others]
+        ranks = sorted({place for place, _ in places}) or [min(self.k, mine) - 1]
+        to_own = _squared(features, state["features"][own])
+        ranked = np.argpartition(to_own, ranks, axis=1)
+        if not others:
+            return _exact(features, state["features"][own.start + ranked[:, ranks[0]]])
+        worst, pair = np.full(len(features), -np.inf), np.zeros((2, len(features)), np.int64)
+        for other, (place, far) in zip(others, places, strict=True):
             squared = _squared(features, state["features"][other])
-            row = np.argpartition(squared, place, axis=1)[:, place]
-            ratio = to_own[:, rank] / np.maximum(squared[np.arange(len(row)), row], _LEAST**2)
+            ours, theirs = ranked[:, place], np.argpartition(squared, far, axis=1)[:, far]
+            ratio = to_own[row, ours] / np.maximum(squared[row, theirs], _LEAST**2)
             better = ratio > worst
             worst = np.where(better, ratio, worst)
-            pair[better] = np.stack([own.start + ranked[:, rank], other.start + row], axis=1)[better]
-        if not np.isfinite(worst).any() and len(np.unique(state["labels"])) == 1:
-            return _exact(features, state["features"][own.start + ranked[:, min(self.k, mine) - 1]])
-        near, far = (_exact(features, state["features"][pair[:, side]]) for side in (0, 1))
-        result: FloatArray = (near / np.maximum(far, _LEAST)).astype(np.float32)
-        return result
+            pair = np.where(better, [own.start + ours, other.start + theirs], pair)
+        near, away = (_exact(features, state["features"][rows]) for rows in pair)
+        return _over(near, away, 1.0)
+
+    def _places(self, mine: int, theirs: int) -> tuple[int, int]:
+        """Returns which neighbour counts, from 0, in a class of `mine` images and in one of `theirs`."""
+        least = min(mine, theirs)
+        share = min(self.k, math.isqrt(least)) / (least + 1)
+        first, second = (min(count, max(1, round(share * (count + 1)))) - 1 for count in (mine, theirs))
+        return first, second
+
+
+def note_pictures(selector: FittedSelector) -> None:
+    """Adds to the notes of a selector that holds features of real images that they are pictures, where they are."""
+    if getattr(selector.extractor, "stores_images", False):
+        told = (
+            f"{selector.name}: a saved selector holds the real images, of which the extractor's features are pictures"
+        )
+        selector.notes_.append((told, []))
 
 
 def _rows_of(state: State, label: int) -> slice:
     start, stop = np.searchsorted(state["labels"], [label, label + 1]).tolist()
     return slice(start, stop)
-
-
-def _rank(share: float, count: int) -> int:
-    """Returns the place, from 0, of the neighbour among `count` within whose distance a share of a class lies."""
-    return min(count, max(1, round(share * (count + 1)))) - 1
 
 
 def _radii(features: FloatArray, labels: IntArray, k: int) -> FloatArray:
@@ -231,27 +240,22 @@ def _squared(features: FloatArray, real: FloatArray) -> npt.NDArray[np.float64]:
     return np.maximum(squared, 0, out=squared)
 
 
-def _ordered(features: FloatArray, real: FloatArray) -> tuple[npt.NDArray[np.float64], IntArray]:
-    """Returns squared distances `(n, m)`, the least first, and whose they are."""
-    squared = _squared(features, real)
-    order = np.argsort(squared, axis=1, kind="stable")
-    return np.take_along_axis(squared, order, 1), order
-
-
 def _least_ratio(real: FloatArray, radii: FloatArray, features: FloatArray) -> FloatArray:
     """Returns min over x of d(x, g) / r(x) for each g, `(n,)`; all x count, as the nearest may have a small ball."""
     best, winner = np.full(len(features), np.inf), np.zeros(len(features), np.int64)
     size = np.maximum(radii.astype(np.float64), _LEAST)
-    for part in _parts(len(real)):
+    for start in range(0, len(real), _REALS):
+        part = slice(start, start + _REALS)
         ratio = _squared(features, real[part]) / size[part] ** 2
         place = ratio.argmin(axis=1)
         found = ratio[np.arange(len(place)), place]
-        winner = np.where(found < best, part.start + place, winner)
+        winner = np.where(found < best, start + place, winner)
         best = np.minimum(best, found)
-    ratio = _exact(features, real[winner]) / size[winner]
-    return ratio.astype(np.float32)
+    return _over(_exact(features, real[winner]), radii[winner], 0.0)
 
 
-def _parts(count: int) -> Iterator[slice]:
-    for start in range(0, count, _REALS):
-        yield slice(start, min(count, start + _REALS))
+def _over(distances: FloatArray, others: FloatArray, both_zero: float) -> FloatArray:
+    """Returns distances over others, at most 1e12; so much where only the other is 0, as among images that repeat."""
+    ratio = np.where(distances > 0, 1 / _LEAST, distances + both_zero)
+    np.divide(distances, others, out=ratio, where=others > 0)
+    return np.minimum(ratio, 1 / _LEAST).astype(np.float32)

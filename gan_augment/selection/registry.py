@@ -13,6 +13,7 @@ from gan_augment.selection.centroid import CentroidSelector
 from gan_augment.selection.compose import Compose
 from gan_augment.selection.copies import CopyGuard
 from gan_augment.selection.coverage import HerdingSelector, KCenterSelector
+from gan_augment.selection.domain import DomainSelector
 from gan_augment.selection.duplicates import DuplicateGuard
 from gan_augment.selection.guards import LabelGuard, OutlierGuard
 from gan_augment.selection.logits import DiscriminatorSelector
@@ -84,9 +85,10 @@ def load_selector(folder: str | Path, extractor: "Extractor | Sequence[Extractor
     """
     about = read_json(Path(folder) / "selector.json", KIND, VERSION)
     name = about["settings"].get("name") if isinstance(about.get("settings"), dict) else None
-    if name == Compose.name:
-        return Compose.load(folder, extractor)
-    if name not in SELECTORS:
+    for kind in (Compose, DomainSelector):
+        if name == kind.name:
+            return kind.load(folder, extractor)
+    if not isinstance(name, str) or name not in SELECTORS:
         raise ArtifactError(f"expected a selector of {', '.join(SELECTORS)} in {folder}, found {name!r}")
     if isinstance(extractor, Sequence):
         raise ConfigError(f"expected one extractor for {name!r}, found {len(extractor)}")

@@ -91,6 +91,8 @@ class GradientSelector(ScoreSelector):
     G must be of real images that the judge has not seen (a `CrossFittedExtractor`): of those it was trained on the
     gradient is about nothing. A class without unseen images has no say in G.
 
+    Wrong labels have large gradients, which point along G as often as against it: put a `LabelGuard` before it.
+
     Args:
         keep_share: Share of the aligned candidates of a class that is kept, the best aligned first.
 
@@ -207,6 +209,14 @@ class GradientSelector(ScoreSelector):
         for judge in range(len(self.state_["scales"])):
             if self.state_[f"{judge}/gradient"].ndim != 2:
                 raise ValueError(f"gradient {self.state_[f'{judge}/gradient'].shape}")
+
+
+def _unseen(real: Candidates, judge: int) -> npt.NDArray[np.bool_]:
+    """Returns which real images a judge has not seen; all, where that is not known."""
+    if real.fold is None:
+        return np.ones(len(real), bool)
+    unseen: npt.NDArray[np.bool_] = real.fold == judge if members(real) > 1 else real.fold >= 0
+    return unseen
 
 
 def _bounded(aligned: npt.NDArray[np.float64]) -> FloatArray:

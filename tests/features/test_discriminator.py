@@ -156,10 +156,11 @@ def test_the_fingerprint_tells_discriminators_and_their_reals_apart(own: Discrim
 @pytest.fixture(scope="module", params=["dagan", "sngan"])
 def trained(request: pytest.FixtureRequest) -> tuple[TrainedSynthesizer, Pictures]:
     base = Pictures((40, 24, 20))
-    recipe = RECIPES[request.param](steps=60, batch_size=16, width=32)  # type: ignore[call-arg]
+    recipe = RECIPES[request.param](steps=200, batch_size=16, width=32)  # type: ignore[call-arg]
     return ga.fit(base, recipe=recipe, progress=False), base
 
 
+@pytest.mark.slow
 def test_it_prefers_reals_to_noise(trained: tuple[TrainedSynthesizer, Pictures]) -> None:
     synthesizer, base = trained
     extractor = DiscriminatorExtractor(synthesizer, base)
@@ -172,6 +173,7 @@ def test_it_prefers_reals_to_noise(trained: tuple[TrainedSynthesizer, Pictures])
     assert above > 0.9
 
 
+@pytest.mark.slow
 def test_a_pool_is_built_by_its_rejection(trained: tuple[TrainedSynthesizer, Pictures]) -> None:
     synthesizer, base = trained
     selector = DiscriminatorSelector(DiscriminatorExtractor(synthesizer, base), keep_share=0.5)

@@ -15,7 +15,8 @@ from sklearn.datasets import load_digits
 from torch.utils.data import TensorDataset
 
 from gan_augment.errors import ConfigError, DataError, SmallClassWarning
-from gan_augment.features import TrainedExtractor
+from gan_augment.features import CrossFittedExtractor, TrainedExtractor
+from gan_augment.folds import folds
 from gan_augment.pool import SyntheticPool
 from gan_augment.quality import Audit, audit, spaces
 from gan_augment.selection import CentroidSelector
@@ -61,20 +62,13 @@ def digits() -> tuple[Arrays, Arrays]:
 @pytest.fixture(scope="module")
 def train(digits: tuple[Arrays, Arrays]) -> Iterator[RawView]:
     """The training split; its judges are trained once in this module."""
-    fit = functools.cache(lambda view, seed, **kept: TrainedExtractor.fit(view, seed=seed, **kept))
 
     class Once:
-        @staticmethod
-        def fit(view: RawView, *, rows: Any, **settings: Any) -> TrainedExtractor:
-            return fit(view, rows=Rows(rows), **settings)
+        fit = staticmethod(functools.cache(CrossFittedExtractor.fit))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spaces, "TrainedExtractor", Once)
+        patch.setattr(spaces, "CrossFittedExtractor", Once)
         yield RawView(Pairs(*digits[0]), progress=False)
-
-
-class Rows(tuple[int, ...]):
-    """Rows that hash, for a cache."""
 
 
 def audited(train: RawView, images: npt.NDArray[Any], labels: npt.NDArray[np.int64], **settings: Any) -> Audit:
@@ -302,7 +296,7 @@ def test_volumes_in_colour_and_grey_pools() -> None:
 def test_groups_stay_whole() -> None:
     targets = np.repeat([0, 1, 2], [40, 20, 2])
     groups = np.concatenate([np.repeat(range(10), 4), np.repeat(range(10, 15), 4), [99, 99]])
-    fold = spaces.folds(targets, groups)
+    fold = folds(targets, groups)
     assert all(len(set(fold[groups == group])) == 1 for group in groups)
     assert set(fold[:60]) == {0, 1, 2}
     assert fold[60:].tolist() == [-1, -1]
@@ -311,7 +305,7 @@ def test_groups_stay_whole() -> None:
 
 def test_folds_are_even_in_each_class() -> None:
     targets = np.repeat([0, 1, 2, 3], [30, 7, 3, 2])
-    fold = spaces.folds(targets)
+    fold = folds(targets)
     counts = [np.bincount(fold[(targets == label) & (fold >= 0)], minlength=3) for label in range(4)]
     assert [count.tolist() for count in counts[:1]] == [[10, 10, 10]]
     assert counts[1].max() - counts[1].min() == 1
