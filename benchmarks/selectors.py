@@ -95,6 +95,9 @@ def selectors_of() -> dict[str, Callable[[Judges], Selector | None]]:
         "guards, far half": lambda j: s.Compose(
             _guards(j.crossed), s.CentroidSelector(j.crossed, agreement=None, keep_share=(0.5, 1.0))
         ),
+        "centroid, cross-fitted, far half": lambda j: s.CentroidSelector(
+            j.crossed, agreement=None, keep_share=(0.5, 1.0)
+        ),
         "gradient": lambda j: s.GradientSelector(j.crossed),
         "k-center, half": lambda j: s.KCenterSelector(j.crossed),
         "outlier guard": lambda j: s.OutlierGuard(j.crossed),

@@ -68,7 +68,7 @@ def build(
         list[str] | None,
         typer.Option(
             help="NAME or NAME:SETTING=VALUE,...; several are applied in order. Names: gan-augment selectors.",
-            show_default="gan_augment.selection.default_selector",
+            show_default="centroid:agreement=none,keep_share=0.5-1",
         ),
     ] = None,
     domains: Annotated[
@@ -79,8 +79,12 @@ def build(
         Path | None, typer.Option(help="Folder of the judge; trained and saved there where it does not exist.")
     ] = None,
     judges: Annotated[
-        int, typer.Option(help="Judges, each trained on all folds but one, so that real images can set limits; or 1.")
-    ] = 3,
+        int | None,
+        typer.Option(
+            help="Judges, each trained on all folds but one, so that real images can set limits; 1 for one of all.",
+            show_default="1, and 3 with --selector",
+        ),
+    ] = None,
     sampling_strategy: Annotated[
         str, typer.Option(help="imbalanced-learn's: auto, minority, not minority, all.")
     ] = "auto",
@@ -118,7 +122,9 @@ def build(
     if select:
         resized = synthesizer.image_spec is not None and synthesizer.image_spec.fit == "resize"
         size = image_size or (synthesizer.spec.grid if resized else None)  # sees what the synthesizer sees
-        extractor = _judge(view, judge, judges, image_size=size, seed=seed, device=device, progress=not quiet)
+        extractor = _judge(
+            view, judge, judges or (3 if selector else 1), image_size=size, seed=seed, device=device, progress=not quiet
+        )
         steps = [parse_selector(text, extractor) for text in selector or ()]
         chosen = Compose(*steps) if steps else default_selector(extractor)
         chosen = chosen if domains is None else DomainSelector(chosen, domains)

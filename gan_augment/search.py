@@ -20,17 +20,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch  # before faiss
 
 from gan_augment.errors import DataError
 from gan_augment.types import FloatArray, IntArray
 
-__all__ = ["blocks_of", "faiss_module", "mean_of", "measured_again", "merged", "moved", "top_k"]
+__all__ = ["Device", "blocks_of", "faiss_module", "mean_of", "measured_again", "merged", "moved", "top_k"]
 
 Device = torch.device | str | None
 _BLOCK_BYTES = 2**26
 _RECHECK_BYTES = 2**25
+_NOT_FINITE = "expected finite features, found NaN or infinity: look at the extractor and at its images"
 
 _forked = [False]
 os.register_at_fork(after_in_child=lambda: _forked.__setitem__(0, True))
@@ -67,18 +67,20 @@ def blocks_of(count: int, dim: int, size: int = _BLOCK_BYTES) -> Iterator[slice]
         yield slice(start, min(start + step, count))
 
 
-def mean_of(features: FloatArray) -> FloatArray:
-    """Returns the mean row `(D,)`, block by block.
+def mean_of(features: FloatArray, rows: IntArray | None = None) -> FloatArray:
+    """Returns the mean row `(D,)` of all or some rows, block by block.
 
     Raises:
         DataError: A number is not finite.
     """
     total = np.zeros(features.shape[1], np.float64)
-    for block in blocks_of(*features.shape):
-        total += features[block].sum(axis=0, dtype=np.float64)
-    mean = (total / max(len(features), 1)).astype(np.float32)
+    count = len(features) if rows is None else len(rows)
+    for block in blocks_of(count, features.shape[1]):
+        some = features[block] if rows is None else features[rows[block]]
+        total += np.einsum("nd->d", some, dtype=np.float64)
+    mean = (total / max(count, 1)).astype(np.float32)
     if not np.isfinite(mean).all():
-        raise DataError("expected finite features, found NaN or infinity: look at the extractor and its images")
+        raise DataError(_NOT_FINITE)
     return mean
 
 
@@ -87,9 +89,7 @@ def moved(rows: FloatArray, center: FloatArray) -> FloatArray:
     return np.ascontiguousarray(rows - center, dtype=np.float32)
 
 
-def merged(
-    one: tuple[FloatArray, IntArray], other: tuple[FloatArray, IntArray], k: int
-) -> tuple[FloatArray, IntArray]:
+def merged(one: tuple[FloatArray, IntArray], other: tuple[FloatArray, IntArray], k: int) -> tuple[FloatArray, IntArray]:
     """Returns the k nearest, in no order, of two sets of neighbours of the same queries."""
     squares, rows = np.concatenate([one[0], other[0]], axis=1), np.concatenate([one[1], other[1]], axis=1)
     if squares.shape[1] <= k:
@@ -98,9 +98,7 @@ def merged(
     return np.take_along_axis(squares, best, 1), np.take_along_axis(rows, best, 1)
 
 
-def measured_again(
-    queries: FloatArray, base: FloatArray, found: IntArray, k: int
-) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+def measured_again(queries: FloatArray, base: FloatArray, found: IntArray, k: int) -> tuple[FloatArray, IntArray]:
     """Returns distances in order and rows `(N, k)` of the k nearest among candidates `found` `(N, K)`, by float64.
 
     float32 squares are off by up to 4e-3 far from zero. Of equal distances the lower row comes first; a candidate of
@@ -111,6 +109,8 @@ def measured_again(
     for block in blocks_of(len(queries), queries.shape[1] * found.shape[1] * 2, _RECHECK_BYTES):
         difference = queries[block, None, :].astype(np.float64) - base[found[block]]
         exact = np.sqrt(np.einsum("nkd,nkd->nk", difference, difference))
+        if not np.isfinite(exact).all():
+            raise DataError(_NOT_FINITE)
         exact[found[block] < 0] = np.inf
         order = np.lexsort((found[block], exact), axis=1)[:, :k]
         distances[block] = np.take_along_axis(exact, order, 1)

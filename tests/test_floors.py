@@ -27,6 +27,7 @@ FLOORS = {
     "networks": 0,
     "neighbours": 0,
     "clusters": 0,
+    "search": 0,
     "losses": 0,
     "source": 0,
     "pipelines": 0,

@@ -28,7 +28,7 @@ from gan_augment.features import TrainedExtractor
 from gan_augment.neighbours import nearest_other
 from gan_augment.pool import SyntheticPool
 from gan_augment.recipes import RECIPES
-from gan_augment.selection import CentroidSelector
+from gan_augment.selection import default_selector
 from gan_augment.source import RawView
 from gan_augment.training import fit
 
@@ -148,7 +148,7 @@ class Replicate:
         return SyntheticPool.build(
             gan,
             self.view,
-            selector=CentroidSelector(judge),
+            selector=default_selector(judge),
             out=None if folder is None else folder / f"{recipe}-pool",
             seed=self.seed,
             progress=False,
@@ -206,8 +206,7 @@ class Replicate:
                     "real": int(self.view.counts[label]),
                     "candidates": row["candidates"],
                     "kept": row["kept"],
-                    "disagrees": row["rejected"].get("judge disagrees", 0),
-                    "far": row["rejected"].get("far from its class", 0),
+                    "rejected": row["rejected"],
                     "nearest": round(float(np.median(here)) / reference, 2) if len(here) else None,
                 }
             )

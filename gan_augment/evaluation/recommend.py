@@ -24,7 +24,7 @@ from gan_augment.metrics import holm
 from gan_augment.networks import NetworkSpec
 from gan_augment.pool import SyntheticPool
 from gan_augment.seeds import derive
-from gan_augment.selection import CentroidSelector
+from gan_augment.selection import default_selector
 from gan_augment.source import RawView
 from gan_augment.training import fit
 
@@ -101,7 +101,7 @@ def recommend(
         folds: Number of folds, at least 2. A GAN is trained for each; with three, even a gain of several points is
             often not told from chance.
         build: Returns the pool for a view of the other folds and a seed; None for `fit`, a judge and a
-            `CentroidSelector`. It must see nothing but the view.
+            `default_selector`. It must see nothing but the view.
         candidates: Arms with synthetic images to choose from; None for shares 0.25, 0.5, 1, half a dose phased out at
             60%, and half a dose without selection.
         recipe: Of the GAN.
@@ -212,7 +212,7 @@ def _builder(
     def make(view: RawView, seed: int) -> SyntheticPool:
         settings: dict[str, Any] = {"image_size": image_size, "seed": seed, "device": device, "progress": progress}
         gan = fit(view, recipe, steps=gan_steps, **settings)
-        selector = CentroidSelector(TrainedExtractor.fit(view, **settings))
+        selector = default_selector(TrainedExtractor.fit(view, **settings))
         return SyntheticPool.build(gan, view, selector=selector, seed=seed, progress=progress)
 
     return make

@@ -207,6 +207,7 @@ def _fill(
                 about["domain_report"] = selector.report(every, decisions[0], about["classes"]).to_json()
         decision = Decision.concatenate(decisions) if decisions else None
         reasons, reason = _codes(decision, len(labels))
+        weight = None if decision is None else decision.weight
         columns = Columns(
             label=labels,
             seed=seeds,
@@ -214,6 +215,7 @@ def _fill(
             keep=np.ones(len(labels), bool) if decision is None else decision.keep,
             reason=reason,
             parent=np.concatenate(parents),
+            weight=np.ones(len(labels), np.float32) if weight is None else weight,
         )
         about = {**about, "rows": len(labels), "reasons": reasons}
         sink.finish(columns, about, fitted_on)

@@ -162,6 +162,7 @@ class SyntheticPool:
             keep=np.ones(count, bool),
             reason=np.zeros(count, np.int64),
             parent=np.full(count, -1, np.int64),
+            weight=np.ones(count, np.float32),
         )
         about = {
             "kind": KIND,
@@ -199,6 +200,11 @@ class SyntheticPool:
     def scores(self) -> npt.NDArray[np.float32]:
         """The selector's score of each row; NaN where there was no selector."""
         return self._store.columns.score[self.rows]
+
+    @property
+    def weights(self) -> npt.NDArray[np.float32]:
+        """How much the selector would have each row count in a loss; 1 where it does not say."""
+        return self._store.columns.weight[self.rows]
 
     @property
     def kept(self) -> npt.NDArray[np.bool_]:

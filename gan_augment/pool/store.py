@@ -1,6 +1,6 @@
 """Where a pool's rows lie: shards of memory-mapped images, and one array a column.
 
-A folder holds `pool.json`, `columns.safetensors` (label, seed, score, keep, reason, parent; one value a row) and
+A folder holds `pool.json`, `columns.safetensors` (label, seed, score, keep, reason, parent, weight, a value a row),
 `images-00000.npy`, `images-00001.npy`, ... of `(rows, C, *raw_shape)` in the raw dtype. The folder is written beside
 its place and renamed into it when it is whole. The same store serves arrays in memory.
 """
@@ -41,6 +41,7 @@ class Columns:
         keep: `(N,)` bool, the selector's decision.
         reason: `(N,)` int64, index into the pool's reasons.
         parent: `(N,)` int64, the item of the dataset that the row was made from.
+        weight: `(N,)` float32, how much the selector would have it count in a loss.
     """
 
     label: IntArray
@@ -49,6 +50,7 @@ class Columns:
     keep: npt.NDArray[np.bool_]
     reason: IntArray
     parent: IntArray
+    weight: npt.NDArray[np.float32]
 
 
 class Store:
@@ -131,6 +133,7 @@ def read_store(folder: str | Path) -> Store:
     tensors = read_tensors(folder / "columns.safetensors")
     fitted_on = pop_fitted_on(tensors, folder)
     try:
+        tensors.setdefault("weight", torch.ones(len(tensors["label"])))  # pools of the first releases have none
         columns = Columns(**{name: _column(tensors[name], name) for name in Columns.__annotations__})
         form, _ = read_form(about)
         check_names(about["classes"], "classes")
@@ -167,7 +170,7 @@ def read_form(about: Mapping[str, Any]) -> tuple[RawForm, ImageSpec | None]:
 
 
 def _column(tensor: Tensor, name: str) -> npt.NDArray[Any]:
-    wanted = {"score": torch.float32, "keep": torch.bool}.get(name, torch.int64)
+    wanted = {"score": torch.float32, "keep": torch.bool, "weight": torch.float32}.get(name, torch.int64)
     if tensor.ndim != 1 or tensor.dtype != wanted:
         raise ValueError(f"column {name} of {tensor.dtype} and shape {tuple(tensor.shape)}")
     return tensor.numpy()

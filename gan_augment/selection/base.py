@@ -5,11 +5,9 @@ base of all; `ScoreSelector` of those that give each row a score and keep a shar
 that decide over a closed set.
 """
 
-import contextlib
 import dataclasses
-import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -19,10 +17,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gan_augment.artifacts import new_folder, read_json, read_tensors, storing, versions, write_json, write_tensors
+from gan_augment.artifacts import new_folder, read_json, read_tensors, versions, write_json, write_tensors
 from gan_augment.errors import ArtifactError, ConfigError, DataError
 from gan_augment.fingerprint import hash_tensors
 from gan_augment.folds import folds
+from gan_augment.selection.rows import blocks, canonical_order, joined, member, members, parts_of, taken
 from gan_augment.selection.thresholds import Share, check_share, drawn_limits, images_for, real_limits
 from gan_augment.types import Candidates, Decision, Extractor, FloatArray, IntArray, as_labels
 
@@ -46,71 +45,9 @@ State = Mapping[str, npt.NDArray[Any]]
 
 KEPT, UNKNOWN = "", "class unknown"
 KIND, VERSION = "gan_augment selector", 2
-_BLOCK_BYTES = 64 * 2**20
-_COPIED_BYTES = 256 * 2**20
 _FOLDS = 5
 
 Arrays = TypeVar("Arrays", npt.NDArray[Any], Tensor)
-
-
-def blocks(candidates: Candidates) -> Iterator[slice]:
-    """Yields slices of rows whose features take at most 64 MiB, so that memory-mapped features stay on disk."""
-    width = int(np.prod(candidates.features.shape[1:])) * candidates.features.itemsize
-    rows = max(1, _BLOCK_BYTES // max(1, width))
-    for start in range(0, max(1, len(candidates)), rows):
-        yield slice(start, start + rows)
-
-
-def _parts(candidates: Candidates, rows: IntArray) -> Iterator[IntArray]:
-    """Yields rows in parts whose features take at most 64 MiB."""
-    for part in blocks(candidates):
-        if part.start < len(rows):
-            yield rows[part]
-
-
-@contextlib.contextmanager
-def _taken(candidates: Candidates, rows: npt.NDArray[np.bool_]) -> Iterator[Candidates]:
-    """Gives the rows that a mask picks; features that would take over 256 MiB are copied to disk, not to memory."""
-    shape = (int(rows.sum()), *candidates.features.shape[1:])
-    if int(np.prod(shape)) * candidates.features.itemsize <= _COPIED_BYTES:
-        yield candidates[rows]
-        return
-    with tempfile.TemporaryDirectory(prefix="gan_augment-") as folder:
-        path = Path(folder) / "features"
-        with storing(path):
-            features = np.memmap(path, candidates.features.dtype, "w+", shape=shape)
-            start = 0
-            for part in blocks(candidates):
-                picked = candidates.features[part][rows[part]]
-                features[start : start + len(picked)] = picked
-                start += len(picked)
-        narrow = dataclasses.replace(candidates, features=candidates.features[:, :0], also={})[rows]
-        yield dataclasses.replace(narrow, features=features)
-
-
-def member(candidates: Candidates, number: int) -> Candidates:
-    """Returns rows as one judge of a cross-fitted extractor sees them; as they are where there is one judge."""
-    if candidates.features.ndim == 2:
-        return candidates
-    return dataclasses.replace(candidates, features=candidates.features[:, number])
-
-
-def members(candidates: Candidates) -> int:
-    """Returns the number of judges that saw the rows."""
-    return 1 if candidates.features.ndim == 2 else candidates.features.shape[1]
-
-
-def joined(candidates: Candidates) -> FloatArray:
-    """Returns features `(N, D)`; those of several judges side by side, `(N, K D)`."""
-    features: FloatArray = np.ascontiguousarray(candidates.features.reshape(len(candidates), -1))
-    return features
-
-
-def canonical_order(candidates: Candidates, rows: IntArray) -> IntArray:
-    """Returns rows in an order that does not depend on theirs: of their seeds, or else of their features."""
-    if candidates.seeds is not None:
-        return rows[np.argsort(candidates.seeds[rows], kind="stable")]
-    return rows[np.lexsort(candidates.features[rows].reshape(len(rows), -1).T[::-1])]
 
 
 @dataclass(eq=False)
@@ -415,7 +352,7 @@ class ScoreSelector(FittedSelector):
             if number > 1 and real.fold is not None:
                 others = real.fold != judge
                 alone = ~np.isin(real.labels, real.labels[others])  # a class that lies in this fold alone
-                with _taken(seen, others | alone) as part:
+                with taken(seen, others | alone) as part:
                     learned = self._learn(part)
             else:
                 learned = self._learn(seen)
@@ -448,9 +385,9 @@ class ScoreSelector(FittedSelector):
             rows = np.flatnonzero(~others & np.isin(real.labels, real.labels[others]))
             if not len(rows):
                 continue
-            with _taken(seen, others) as learned_from:
+            with taken(seen, others) as learned_from:
                 learned = self._learn(learned_from)
-            scores[rows] = np.concatenate([self._score(learned, seen[part]) for part in _parts(seen, rows)])
+            scores[rows] = np.concatenate([self._score(learned, seen[part]) for part in parts_of(seen, rows)])
             finite = scores[rows][np.isfinite(scores[rows])]
             if number > 1 and len(finite):
                 scales[judge] = max(float(np.median(finite)), 1e-12)

@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from gan_augment.clusters import kmeans
 from gan_augment.errors import ConfigError, whole
-from gan_augment.neighbours import centroid_distances
 from gan_augment.selection.base import KEPT, ScoreSelector, State, member
 from gan_augment.selection.guards import LabelGuard
 from gan_augment.selection.kinds import ProbabilitySelector
 from gan_augment.selection.metric import pooled_precision
+from gan_augment.selection.rows import to_centroids
 from gan_augment.selection.thresholds import check_share
 from gan_augment.types import Candidates, FloatArray, IntArray
 
@@ -69,6 +69,7 @@ class CentroidSelector(ScoreSelector):
 
     name: ClassVar[str] = "centroid"
     too_high: ClassVar[str] = "far from its class"
+    too_low: ClassVar[str] = "near its centroid"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -204,9 +205,7 @@ class CentroidSelector(ScoreSelector):
             part = candidates[rows]
             total = np.zeros((len(part), len(self.state_["known"])), np.float32)
             for judge, (state, scale) in enumerate(zip(states, self.state_["scales"], strict=True)):
-                # float64 in, so that what is rounded to float32 does not depend on the batch
-                seen = self._seen(state, member(part, judge).features).astype(np.float64, copy=False)
-                apart = centroid_distances(seen, state["centroids"])  # type: ignore[arg-type]
+                apart = to_centroids(self._seen(state, member(part, judge).features), state["centroids"])
                 classes, first = np.unique(state["owners"], return_index=True)
                 to_class = np.full(total.shape, np.inf, np.float32)
                 to_class[:, classes] = np.minimum.reduceat(apart, first, axis=1)

@@ -16,9 +16,9 @@ import torch
 from gan_augment.artifacts import new_folder, read_json, read_tensors, versions, write_json, write_tensors
 from gan_augment.clusters import kmeans
 from gan_augment.errors import ArtifactError, ConfigError, whole
-from gan_augment.neighbours import centroid_distances
-from gan_augment.selection.base import KIND, VERSION, blocks, class_list, joined
+from gan_augment.selection.base import KIND, VERSION, class_list
 from gan_augment.selection.compose import extractors_of
+from gan_augment.selection.rows import blocks, joined, to_centroids
 from gan_augment.selection.tables import Table
 from gan_augment.types import Candidates, Decision, Extractor, FloatArray, IntArray, Selector
 
@@ -385,6 +385,5 @@ def _nearest(candidates: Candidates, means: FloatArray, centers: FloatArray) -> 
     for rows in blocks(candidates):
         part = candidates[rows]
         labels = np.where((part.labels >= 0) & (part.labels < len(means)), part.labels, 0)
-        moved = joined(part).astype(np.float64) - means[labels]
-        found[rows] = centroid_distances(moved, centers).argmin(axis=1)  # type: ignore[arg-type]
+        found[rows] = to_centroids(joined(part) - means[labels].astype(np.float64), centers).argmin(axis=1)
     return found

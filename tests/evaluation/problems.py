@@ -52,6 +52,7 @@ def candidates(images: Tensor, labels: Tensor, keep: Sequence[bool], reasons: Se
         keep=np.array(keep, bool),
         reason=np.array([texts.index(reason) for reason in reasons], np.int64),
         parent=np.full(count, -1, np.int64),
+        weight=np.ones(count, np.float32),
     )
     about = {
         "classes": [str(label) for label in range(classes)],

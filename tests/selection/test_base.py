@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import gan_augment.selection.base as base
+import gan_augment.selection.rows as rows_module
 from gan_augment.errors import ArtifactError, ConfigError, DataError
 from gan_augment.selection import CentroidSelector, LabelGuard
 from gan_augment.types import Candidates
@@ -204,8 +204,8 @@ def test_rows_copied_to_disk_are_the_same_rows(monkeypatch: pytest.MonkeyPatch, 
     rng = np.random.default_rng(0)
     real = rows(rng.normal(0, 1, (500, 2, 3)), np.arange(500) % 3, fold=np.arange(500) % 2)
     whole = plain(real_share=0.9).fit(real)
-    monkeypatch.setattr(base, "_COPIED_BYTES", 100)
-    monkeypatch.setattr(base, "_BLOCK_BYTES", 1000)
+    monkeypatch.setattr(rows_module, "_COPIED_BYTES", 100)
+    monkeypatch.setattr(rows_module, "_BLOCK_BYTES", 1000)
     in_parts = plain(real_share=0.9).fit(real)
     assert in_parts.state_.keys() == whole.state_.keys()
     for name, array in whole.state_.items():

@@ -112,7 +112,7 @@ def test_features_far_from_zero() -> None:
 def test_a_band_drops_both_ends() -> None:
     candidates = rows([[1, d] for d in np.arange(1, 9)], [0] * 8)
     decision = CentroidSelector(keep_share=(0.25, 0.75)).fit(REAL).calibrate(candidates).decide(candidates)
-    assert decision.reason.tolist() == ["too near"] + [""] * 5 + ["far from its class"] * 2
+    assert decision.reason.tolist() == ["near its centroid"] + [""] * 5 + ["far from its class"] * 2
     # the second of eight is the 0.25-quantile, and belongs to the band
 
 
