@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from gan_augment.errors import ConfigError, whole
 from gan_augment.search import faiss_module, mean_of
@@ -22,6 +21,8 @@ _GAIN = 1e-5
 """k-means ends where an iteration lessens the sum of squares by less than this part."""
 _MOST_ROWS = 256
 """Rows a centroid that are looked at, at most; FAISS's own number."""
+_ROWS = 65536
+"""So many rows are looked at where there are few centroids: it costs little."""
 _LEAST_ROWS = 39
 """Rows a centroid below which FAISS warns."""
 _START_ROWS = 16
@@ -60,8 +61,8 @@ def nearest_centroid(features: FloatArray, centroids: FloatArray) -> tuple[Float
 def kmeans(features: FloatArray, k: int, *, seed: int = 0, spherical: bool = False) -> FloatArray:
     """Returns centroids `(k, D)` float32 of features `(N, D)`: k-means by FAISS from a k-means++ start.
 
-    The same features, k and seed give the same centroids. Of more than 256 rows a centroid, or more than 128 MB of
-    rows, a random sample is looked at (of 39 rows a centroid at least), so that it needs less than 400 MB up to about
+    The same features, k and seed give the same centroids. Of more than 65536 rows and 256 a centroid, or more than
+    128 MB of rows, a random sample is looked at (39 rows a centroid at least), so that it needs less than 512 MB up to
     4000 centroids of 512 dimensions; features may be memory-mapped. 25 iterations at most, fewer where the sum of
     squares no longer falls. Without FAISS the same iterations run in numpy.
 
@@ -79,7 +80,7 @@ def kmeans(features: FloatArray, k: int, *, seed: int = 0, spherical: bool = Fal
     if k > len(features):
         raise ConfigError(f"expected k from 1 to the number of rows, {len(features)}, found {k}")
     rng = np.random.default_rng(seed)
-    count = min(len(features), _MOST_ROWS * k, max(_LEAST_ROWS * k, _BYTES // (4 * features.shape[1])))
+    count = min(len(features), max(_MOST_ROWS * k, _ROWS), max(_LEAST_ROWS * k, _BYTES // (4 * features.shape[1])))
     if count == len(features):
         rows = np.array(features, np.float32)
     else:
@@ -143,25 +144,39 @@ def _numpy_iterations(
 
 
 def _start(rows: FloatArray, k: int, rng: np.random.Generator) -> FloatArray:
-    """Returns k rows, each drawn in proportion to its squared distance from those before (k-means++).
+    """Returns k rows by greedy k-means++ (Arthur and Vassilvitskii 2007).
 
-    They are drawn among a sample of 16 rows a centroid: k-means++ goes through its rows k times.
+    Each is the best of 2 + log k that are drawn in proportion to their squared distance from those before. All are
+    drawn from a sample of 16 rows a centroid, 4096 at least: k-means++ goes through its rows k times.
     """
-    if len(rows) > _START_ROWS * k:
-        rows = rows[np.sort(rng.choice(len(rows), max(_START_ROWS * k, min(len(rows), 4096)), replace=False))]
-    chosen: list[int] = [int(rng.integers(len(rows)))]
-    squares: npt.NDArray[np.float32] = np.einsum("nd,nd->n", rows, rows)
-    near = np.full(len(rows), np.inf, np.float32)
-    for _ in range(k - 1):
-        last = chosen[-1]
-        near = np.minimum(near, np.maximum(squares - 2 * (rows @ rows[last]) + squares[last], 0))
+    count = min(len(rows), max(_START_ROWS * k, 4096))
+    if count < len(rows):
+        rows = rows[np.sort(rng.choice(len(rows), count, replace=False))]
+    lengths: FloatArray = np.einsum("nd,nd->n", rows, rows)
+    chosen = [int(rng.integers(count))]
+    near = np.full(count, np.inf, np.float32)
+    trials = 2 + int(np.log(k))
+    best = _squares_to(rows, lengths, rows[chosen])[0]
+    while True:
+        near = np.minimum(near, best)
         near[chosen] = 0
+        if len(chosen) == k:
+            return rows[chosen]
         total = np.cumsum(near, dtype=np.float64)
         if total[-1] > 0:
-            chosen.append(int(np.searchsorted(total, rng.uniform(0, total[-1]), side="right").clip(max=len(rows) - 1)))
+            drawn = np.searchsorted(total, rng.uniform(0, total[-1], trials), side="right").clip(max=count - 1)
         else:  # fewer different rows than centroids
-            chosen.append(int(rng.choice(np.setdiff1d(np.arange(len(rows)), chosen))))
-    return rows[chosen]
+            drawn = rng.choice(np.setdiff1d(np.arange(count), chosen), 1)
+        squares = _squares_to(rows, lengths, rows[drawn])
+        pick = int(np.minimum(squares, near).sum(axis=1, dtype=np.float64).argmin())
+        chosen.append(int(drawn[pick]))
+        best = squares[pick]
+
+
+def _squares_to(rows: FloatArray, lengths: FloatArray, others: FloatArray) -> FloatArray:
+    products = others @ rows.T
+    squares: FloatArray = np.maximum(lengths - 2 * products + np.einsum("nd,nd->n", others, others)[:, None], 0)
+    return squares
 
 
 def _distances(

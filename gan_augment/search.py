@@ -103,6 +103,9 @@ def measured_again(queries: FloatArray, base: FloatArray, found: IntArray, k: in
 
     float32 squares are off by up to 4e-3 far from zero. Of equal distances the lower row comes first; a candidate of
     -1 is none, at infinite distance.
+
+    Raises:
+        DataError: A query is not finite.
     """
     distances = np.empty((len(queries), k), np.float32)
     rows = np.empty((len(queries), k), np.int64)

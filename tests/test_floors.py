@@ -28,6 +28,7 @@ FLOORS = {
     "neighbours": 0,
     "clusters": 0,
     "search": 0,
+    "index": 0,
     "losses": 0,
     "source": 0,
     "pipelines": 0,

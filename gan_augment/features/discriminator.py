@@ -28,9 +28,9 @@ from gan_augment.recipes import RECIPES, Recipe
 from gan_augment.source import RawView
 from gan_augment.types import Features, FloatArray, IntArray, as_labels, as_tensor
 
-__all__ = ["DiscriminatorExtractor", "HasDiscriminator"]
+__all__ = ["KIND", "DiscriminatorExtractor", "HasDiscriminator"]
 
-_KIND = "gan_augment discriminator"
+KIND = "gan_augment discriminator"
 _VERSION = 1
 _COMPANIONS = "companions"
 
@@ -251,7 +251,7 @@ class DiscriminatorExtractor:
         with new_folder(folder, "discriminator") as work:
             write_tensors(work / "weights.safetensors", {**self._tensors(), **self.fitted_on.tensors()})
             about = {
-                "kind": _KIND,
+                "kind": KIND,
                 "version": _VERSION,
                 "recipe": self.recipe.to_json(),
                 "spec": self.spec.to_json(),
@@ -271,7 +271,7 @@ class DiscriminatorExtractor:
             ArtifactError: It is missing, damaged, of a recipe that is not known or of another architecture.
         """
         folder = Path(folder)
-        about = read_json(folder / "extractor.json", _KIND, _VERSION)
+        about = read_json(folder / "extractor.json", KIND, _VERSION)
         tensors = read_tensors(folder / "weights.safetensors")
         fitted_on, companions = pop_fitted_on(tensors, folder), tensors.pop(_COMPANIONS, None)
         try:

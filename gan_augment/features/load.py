@@ -17,7 +17,7 @@ _MOST_BYTES = 16 * 2**20
 _LOADERS: dict[str, Callable[[Path], Extractor]] = {
     trained.KIND: trained.TrainedExtractor.load,
     crossfitted.KIND: crossfitted.CrossFittedExtractor.load,
-    discriminator._KIND: discriminator.DiscriminatorExtractor.load,
+    discriminator.KIND: discriminator.DiscriminatorExtractor.load,
     backbone.KIND: backbone.TorchvisionExtractor.load,
     precomputed.KIND: precomputed.PrecomputedFeatures.load,
     pixels.KIND: pixels.PixelExtractor.load,

@@ -182,4 +182,5 @@ def judged(extract: Any, side: Side, rows: IntArray, classes: list[str] | None, 
     fits = found.probs is not None and (classes is None or list(classes) == list(names))
     fits = fits and found.probs.shape[1] == len(names)
     predicted = found.probs.argmax(1).astype(np.int64) if fits else None
-    return Features(rows, found.features, predicted, side.labels[rows])
+    features = found.features.reshape(len(found.features), -1)  # of several judges, one space beside the other
+    return Features(rows, features, predicted, side.labels[rows])

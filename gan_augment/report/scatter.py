@@ -78,7 +78,8 @@ def _features(shown: Shown, extractor: Any, reals: IntArray, drawn: IntArray) ->
     if extractor is None:
         both = shown.pixels(reals, real=True), shown.pixels(drawn, real=False)
     else:
-        both = extractor.extract(shown.real(reals)).features, extractor.extract(shown.synthetic(drawn)).features
+        real, fake = (extractor.extract(images).features for images in (shown.real(reals), shown.synthetic(drawn)))
+        both = real.reshape(len(real), -1), fake.reshape(len(fake), -1)  # of several judges, all side by side
     return both if all(np.isfinite(side).all() for side in both) else None
 
 

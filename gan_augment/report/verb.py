@@ -42,7 +42,7 @@ def report(
     The page is one HTML file that needs no network. It shows real images: do not give it to those who may not see them.
     """
     from gan_augment.evaluation import EvaluationResult
-    from gan_augment.features import TrainedExtractor
+    from gan_augment.features import load_extractor
     from gan_augment.folders import open_folder
     from gan_augment.pool import SyntheticPool
     from gan_augment.report.page import page_path, write_report
@@ -52,7 +52,7 @@ def report(
     page_path(out)
     drawn = SyntheticPool.open(pool)
     measured = None if evaluation is None else EvaluationResult.load(evaluation)
-    extractor = None if judge is None else TrainedExtractor.load(judge)
+    extractor = None if judge is None else load_extractor(judge)
     view = RawView(open_folder(train), progress=not quiet)
     found = _audited(drawn, view, holdout, seed, quiet) if audit and len(drawn) else None
     warned = [] if measured is None else _mismatch(measured, view)

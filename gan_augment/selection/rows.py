@@ -87,4 +87,4 @@ def to_centroids(features: npt.NDArray[np.floating], centroids: FloatArray) -> F
     """
     center = centroids.mean(axis=0, dtype=np.float64)
     moved = features.astype(np.float64) - center
-    return centroid_distances(moved, (centroids - center).astype(np.float32))  # type: ignore[arg-type]
+    return centroid_distances(moved, (centroids - center).astype(np.float32))

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch.nn import functional
 from gan_augment.errors import ConfigError, SynthesizerError
 from gan_augment.fingerprint import hash_tensors
 from gan_augment.images import ImageSpec
+from gan_augment.networks.modes import eval_mode
 from gan_augment.seeds import normals
 from gan_augment.synthesizers.checks import checked_request
 from gan_augment.types import Samples, as_tensor
@@ -22,19 +23,6 @@ __all__ = ["WrappedSynthesizer", "wrap"]
 
 _BATCH = 64
 _MOST_OUTSIDE = 0.1
-
-
-@contextlib.contextmanager
-def _eval_mode(module: nn.Module | None) -> Iterator[None]:
-    """Puts a module into eval mode, and each part of it back into the mode that it was in."""
-    modes = [] if module is None else [(part, part.training) for part in module.modules()]
-    if module is not None:
-        module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
 
 
 class WrappedSynthesizer:
@@ -80,7 +68,8 @@ class WrappedSynthesizer:
             raise SynthesizerError(f"expected no conditions for a wrapped generator, found {', '.join(conditions)}")
         labels, seeds = checked_request(labels, seeds, self.num_classes, self.class_names)
         images = torch.empty(len(labels), *self.image_shape)
-        with _eval_mode(self._module), torch.no_grad():
+        asked = contextlib.nullcontext() if self._module is None else eval_mode(self._module)
+        with asked, torch.no_grad():
             for start in range(0, len(labels), _BATCH):
                 part = slice(start, start + _BATCH)
                 drawn = self._call(as_tensor(labels[part]), seeds[part])
