@@ -51,7 +51,8 @@ bench-all: setup
 	$(BIN)/python -m benchmarks.digits
 	$(BIN)/python -m benchmarks.recipes
 	$(BIN)/python -m benchmarks.ablation run --seeds 0-2
-	$(BIN)/python -m benchmarks.distances
+	$(BIN)/python -m benchmarks.selection
+	$(BIN)/python -m benchmarks.selectors run --seeds 0-1
 	$(BIN)/python -m benchmarks.longtail run --seeds 100-109
 	$(BIN)/python -m benchmarks.longtail run --seeds 100-109 --ratio 50
 	$(BIN)/python -m benchmarks.longtail run --seeds 100-109 --order confusable
