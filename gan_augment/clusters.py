@@ -16,7 +16,6 @@ __all__ = ["centroid_distances", "kmeans", "nearest_centroid"]
 
 _BLOCK = 4096
 _STEPS = 5
-_ITERATIONS = 25
 _GAIN = 1e-5
 """k-means ends where an iteration lessens the sum of squares by less than this part."""
 _MOST_ROWS = 256
@@ -58,22 +57,22 @@ def nearest_centroid(features: FloatArray, centroids: FloatArray) -> tuple[Float
     return distances, rows
 
 
-def kmeans(features: FloatArray, k: int, *, seed: int = 0, spherical: bool = False) -> FloatArray:
+def kmeans(features: FloatArray, k: int, *, seed: int = 0, spherical: bool = False, iterations: int = 25) -> FloatArray:
     """Returns centroids `(k, D)` float32 of features `(N, D)`: k-means by FAISS from a k-means++ start.
 
     The same features, k and seed give the same centroids. Of more than 65536 rows and 256 a centroid, or more than
     128 MB of rows, a random sample is looked at (39 rows a centroid at least), so that it needs less than 512 MB up to
-    4000 centroids of 512 dimensions; features may be memory-mapped. 25 iterations at most, fewer where the sum of
-    squares no longer falls. Without FAISS the same iterations run in numpy.
+    4000 centroids of 512 dimensions; features may be memory-mapped. Without FAISS the same iterations run in numpy.
 
     Args:
         features: `(N, D)`.
         k: How many centroids, N at most.
         seed: Of the sample and the start.
         spherical: Whether rows are compared by direction only, for cosine distances; centroids then have length 1.
+        iterations: At most so many, in fives; fewer where the sum of squares no longer falls.
 
     Raises:
-        ConfigError: `k` is not from 1 to N.
+        ConfigError: `k` is not from 1 to N, or `iterations` is no whole number from 1 on.
         DataError: Features are not finite.
     """
     k = whole("k", k)
@@ -92,7 +91,7 @@ def kmeans(features: FloatArray, k: int, *, seed: int = 0, spherical: bool = Fal
     rows -= center
     centroids = _start(rows, k, rng)
     best = np.inf
-    for _ in range(_ITERATIONS // _STEPS):
+    for _ in range(-(-whole("iterations", iterations) // _STEPS)):
         centroids, (before, now) = _iterations(rows, centroids, spherical)
         if min(best, before) - now <= _GAIN * now:
             break

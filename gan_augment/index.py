@@ -19,7 +19,7 @@ from gan_augment.types import FloatArray, IntArray
 __all__ = ["Found", "NeighbourIndex"]
 
 _PAYS_ROWS = 100_000
-_PAYS_PAIRS = 2e10
+_PAYS_PAIRS = 5e9
 """From so many rows, and queries times rows, lists are faster than the exact search (`results/selection.md`)."""
 _SAMPLE = 400
 _LISTS_BYTES = 2**26
@@ -53,7 +53,7 @@ class _Lists(NamedTuple):
 class NeighbourIndex:
     """Finds nearest rows, exactly unless it is told otherwise.
 
-    An approximate search is made only where it pays: from 100,000 rows and 2e10 pairs of a query and a row on. Below
+    An approximate search is made only where it pays: from 100,000 rows and 5e9 pairs of a query and a row on. Below
     that, and where so many lists would have to be looked at that nothing is gained, the search is exact all the same;
     `Found.recall` and `Found.note` say which it was.
 
@@ -118,7 +118,8 @@ class NeighbourIndex:
 
     def _lists(self) -> _Lists:
         if self._built is None:
-            centroids = kmeans(self.base, int(2 * np.sqrt(len(self.base))), seed=self.seed)
+            # Lists need not be the best clusters: after the first five iterations they hardly change.
+            centroids = kmeans(self.base, int(2 * np.sqrt(len(self.base))), seed=self.seed, iterations=5)
             _, label = nearest_centroid(self.base, centroids)
             starts = np.searchsorted(np.sort(label), np.arange(len(centroids) + 1))
             self._built = _Lists(centroids, np.argsort(label, kind="stable"), starts, label)

@@ -1,14 +1,17 @@
-"""Distances: exact, far from zero too, and in forked workers."""
+"""Nearest rows: exact, far from zero too, in blocks, memory-mapped and without FAISS."""
+
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gan_augment.errors import ConfigError
-from gan_augment.neighbours import centroid_distances, nearest, nearest_of_class, nearest_other
-from tests.helpers import run_python
+from gan_augment import search
+from gan_augment.errors import ConfigError, DataError
+from gan_augment.neighbours import nearest, nearest_of_class, nearest_other
 
 
 def brute_force(queries: npt.NDArray[np.float32], base: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -64,48 +67,81 @@ def test_more_neighbours_than_rows(k: int) -> None:
         nearest(cloud(3, 2, 0), cloud(5, 2, 1), k)
 
 
-@given(count=st.integers(0, 50), classes=st.integers(1, 9), dim=st.integers(1, 9), offset=st.sampled_from([0, 7, 1e4]))
-def test_centroid_distances_are_a_float64_brute_force(count: int, classes: int, dim: int, offset: float) -> None:
-    features, centroids = cloud(count, dim, 0, offset), cloud(classes, dim, 1, offset)
-    found = centroid_distances(features, centroids)
-    assert found.shape == (count, classes)
-    assert found.dtype == np.float32
-    assert found == pytest.approx(brute_force(features, centroids), rel=1e-3, abs=5e-3)
+@given(
+    count=st.integers(2, 60),
+    queries=st.integers(1, 30),
+    dim=st.integers(1, 9),
+    k=st.integers(1, 5),
+    offset=st.sampled_from([0.0, 1e4]),
+    seed=st.integers(0, 2**32),
+    size=st.sampled_from([64, 400, 2**26]),
+)
+def test_blocks_meet_without_a_seam_and_faiss_equals_the_fallback(
+    count: int, queries: int, dim: int, k: int, offset: float, seed: int, size: int
+) -> None:
+    base, asked, k = cloud(count, dim, seed, offset), cloud(queries, dim, seed + 1, offset), min(k, count)
+    whole, rows = nearest(asked, base, k)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search.blocks_of, "__defaults__", (size,))
+        blocked, blocked_rows = nearest(asked, base, k)
+        by_torch, torch_rows = nearest(asked, base, k, device="cpu")
+    assert np.array_equal(blocked, whole)
+    assert np.array_equal(by_torch, whole)
+    expected = brute_force(asked, base)
+    assert whole == pytest.approx(np.sort(expected, axis=1)[:, :k], rel=1e-5, abs=1e-7)
+    for found in (rows, blocked_rows, torch_rows):  # of two rows at one distance either will do
+        assert np.take_along_axis(expected, found, 1) == pytest.approx(whole, rel=1e-5, abs=1e-7)
 
 
-def test_blocks_meet_without_a_seam() -> None:
-    features, centroids = cloud(8192 * 2 + 5, 3, 0), cloud(4, 3, 1)
-    assert centroid_distances(features, centroids) == pytest.approx(brute_force(features, centroids), abs=1e-3)
-    distances, _ = nearest(features, centroids, 4)
-    assert distances == pytest.approx(np.sort(brute_force(features, centroids), axis=1), abs=1e-5)
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_of_equal_distances_the_lower_row_comes_first(device: str | None) -> None:
+    base = np.repeat(np.array([[3.0, 4.0], [0.0, 0.0]], np.float32), 3, axis=0)
+    distances, rows = nearest(np.zeros((2, 2), np.float32), base, 6, device=device)
+    assert distances.tolist() == [[0.0, 0.0, 0.0, 5.0, 5.0, 5.0]] * 2
+    assert rows.tolist() == [[3, 4, 5, 0, 1, 2]] * 2
 
 
-_FORKED = """
-import multiprocessing
-import numpy as np
-from gan_augment.neighbours import nearest
-features = np.random.default_rng(0).normal(size=(20000, 64)).astype(np.float32)
-expected = nearest(features[:500], features, 3)
-def work(queue):
-    queue.put(nearest(features[:500], features, 3))
-if __name__ == "__main__":
-    context = multiprocessing.get_context("fork")
-    queue = context.Queue()
-    workers = [context.Process(target=work, args=(queue,), daemon=True) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        found = queue.get(timeout=60)
-        print(all(np.array_equal(a, b) for a, b in zip(found, expected)))
-    for worker in workers:
-        worker.join(60)
-        print(worker.exitcode)
-"""
+def test_a_far_pair_is_told_apart_where_float32_cannot() -> None:
+    """Squares of 1e8 are known to 8 only in float32; the copy and its neighbours differ by less."""
+    base = np.concatenate([np.full((5, 4), 5e3), np.full((200, 4), -5e3)]).astype(np.float32)
+    base[:5, 0] += np.array([0.5, 0.25, 0.125, 0.0, 0.0625], np.float32)
+    distances, rows = nearest(np.full((1, 4), 5e3, np.float32), base, 1)
+    assert (distances.item(), rows.item()) == (0.0, 3)
 
 
-def test_a_forked_worker_searches_after_its_parent_did() -> None:
-    done = run_python(_FORKED, env={"OMP_NUM_THREADS": "4"}, timeout=100)  # a hang would need threads
-    assert done.stdout.split() == ["True", "True", "0", "0"], done.stderr
+def test_memory_mapped_features_and_some_of_their_rows(tmp_path: Path) -> None:
+    base = cloud(300, 5, 0, 3.0)
+    np.save(tmp_path / "features.npy", base)
+    mapped = np.load(tmp_path / "features.npy", mmap_mode="r", allow_pickle=False)
+    assert all(np.array_equal(a, b) for a, b in zip(nearest(mapped, mapped, 3), nearest(base, base, 3), strict=True))
+    asked, among = np.arange(0, 300, 7), np.arange(1, 300, 3)
+    distances, rows = nearest(mapped, mapped, 2, query_rows=asked, base_rows=among)
+    wanted, positions = nearest(base[asked], base[among], 2)
+    assert np.array_equal(distances, wanted)
+    assert np.array_equal(rows, among[positions])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("side", ["queries", "base"])
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_features_that_are_not_finite(value: float, side: str, device: str | None) -> None:
+    queries, base = cloud(4, 3, 0), cloud(9, 3, 1)
+    (queries if side == "queries" else base)[2, 1] = value
+    with pytest.raises(DataError, match="finite features"):
+        nearest(queries, base, 2, device=device)
+
+
+def test_dimensions_that_differ() -> None:
+    with pytest.raises(ConfigError, match=r"found \(3, 2\) and \(5, 4\)"):
+        nearest(cloud(3, 2, 0), cloud(5, 4, 1))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_finds_the_same() -> None:
+    base, asked = cloud(5000, 64, 0, 10.0), cloud(700, 64, 1, 10.0)
+    distances, rows = nearest(asked, base, 3, device="cuda")
+    assert np.array_equal(distances, nearest(asked, base, 3)[0])
+    assert np.array_equal(rows, nearest(asked, base, 3)[1])
 
 
 def test_the_nearest_other_row_leaves_one_out() -> None:
