@@ -56,7 +56,7 @@ def _row(found: Mapping[str, Files], name: str) -> list[str]:
     against = [control(one, name) for one in there]
     every = [one[EVERYTHING]["arms"]["selected"] for one in there]
     kept = np.mean([sum(one["kept"]) / sum(one["candidates"]) for one in files])
-    shown = [name.replace("-", ", ").replace("_", " "), str(len(there)), f"{100 * kept:.0f}%"]
+    shown = [files[0]["settings"]["selector"], str(len(there)), f"{100 * kept:.0f}%"]
     return [
         *shown,
         _gain(selected, against),
@@ -99,7 +99,8 @@ def _notes(found: Mapping[str, Files]) -> list[str]:
         f"images), {len(found)} development replicates ({', '.join(found)}). Of each class {settings['reserve']:g} "
         "times as many candidates as it lacks images; half of the slots are filled from those that are kept, by "
         f"{settings['trainings']} trainings an arm. Differences are paired, in points of balanced accuracy (or of mean "
-        "recall of classes under 20 images), with 95% intervals over replicates.",
+        "recall of classes under 20 images), with 95% intervals over replicates. Those with one order and seed share "
+        "their data and are no independent draws of it, so the intervals are too narrow.",
         "",
         "*Against random-k*: as many candidates of each class as the selector kept, drawn at random; those that keep "
         "half share one control. *kept* is the share of all candidates. A class of which fewer than 20 candidates are "

@@ -24,6 +24,7 @@ def test_the_table_is_what_the_demo_printed() -> None:
     [
         ("digits", "Over [ten seeds]", "### A long tail", r"[+-]\d+\.\d+ \[[^]]+\]", 4, 4),
         ("longtail", "### A long tail", "### On your own set", r"[+-]\d+\.\d+(?: \[[^]]+\])?", 4, 99),
+        ("selectors", "What they gain is sobering", "Features come from", r"[+-]\d+\.\d+(?: \[[^]]+\])?", 8, 99),
         ("ablation", "### Training a generator", "### A generator that", r"[+-]\d+\.\d+ \[[^]]+\]", 3, 99),
     ],
 )
