@@ -55,7 +55,7 @@ app.command(epilog=FIT_EXAMPLE)(fit)
     epilog=example(
         "gan-augment build runs/gan --like data/train --out runs/pool",
         "gan-augment build runs/gan --like data/train --out runs/pool --count melanoma=500 --reserve 4",
-        "gan-augment build runs/gan --like data/train --out runs/pool --selector label --selector duplicates",
+        "gan-augment build runs/gan --like data/train --out runs/pool --selector label --selector duplicate",
         "gan-augment build runs/gan --like data/train --out runs/pool --selector centroid:keep_share=0.25-0.75",
     )
 )
@@ -73,7 +73,7 @@ def build(
     ] = None,
     domains: Annotated[
         int | None,
-        typer.Option(help="Select within each of so many clusters of the real images, where they come of scanners."),
+        typer.Option(min=2, help="Select within each of so many clusters of the real images: sites, scanners."),
     ] = None,
     judge: Annotated[
         Path | None, typer.Option(help="Folder of the judge; trained and saved there where it does not exist.")
@@ -81,6 +81,7 @@ def build(
     judges: Annotated[
         int | None,
         typer.Option(
+            min=1,
             help="Judges, each trained on all folds but one, so that real images can set limits; 1 for one of all.",
             show_default="1, and 3 with --selector",
         ),
@@ -105,6 +106,7 @@ def build(
     Beside the pool, OUT-samples.png shows real, kept and rejected images of each class.
     """
     from gan_augment.artifacts import refuse_existing
+    from gan_augment.features import DiscriminatorExtractor
     from gan_augment.folders import open_folder
     from gan_augment.machine import pick_device
     from gan_augment.pool import SyntheticPool
@@ -116,6 +118,10 @@ def build(
 
     began = time.monotonic()
     refuse_existing(out, "pool")
+    if not select and (selector or domains):
+        raise ConfigError("expected --selector or --domains without --no-select, found both")
+    for text in selector or ():
+        parse_selector(text, None)  # a slip is told before a judge is trained
     synthesizer = load(gan, device=pick_device(device))
     view = RawView(open_folder(like), progress=not quiet)
     chosen = None
@@ -125,7 +131,8 @@ def build(
         extractor = _judge(
             view, judge, judges or (3 if selector else 1), image_size=size, seed=seed, device=device, progress=not quiet
         )
-        steps = [parse_selector(text, extractor) for text in selector or ()]
+        own = DiscriminatorExtractor(synthesizer, view) if _asks(selector, "discriminator") else None
+        steps = [parse_selector(text, own if _asks([text], "discriminator") else extractor) for text in selector or ()]
         chosen = Compose(*steps) if steps else default_selector(extractor)
         chosen = chosen if domains is None else DomainSelector(chosen, domains)
     pool = SyntheticPool.build(
@@ -165,6 +172,10 @@ def build(
     following = f"Next, in Python: ga.GANAugmentedDataset(train_set, ga.SyntheticPool.open({str(out)!r}))"
     lines.append(following if len(pool) else "Nothing was kept: this pool fills no slot.")
     show(result, "\n".join(lines), as_json)
+
+
+def _asks(selectors: list[str] | None, name: str) -> bool:
+    return any(text.partition(":")[0].strip() == name for text in selectors or ())
 
 
 def _judge(view: "RawView", folder: Path | None, judges: int, **settings: Any) -> "Extractor":

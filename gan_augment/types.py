@@ -121,6 +121,7 @@ class Candidates:
         seen = None if extractor is None or not self.also else self.also.get(extractor.fingerprint)
         if seen is None:
             return self
+        # `also` stays, so that a step within a step can ask for another one.
         return replace(self, features=seen.features, probs=seen.probs, entropy=seen.entropy, fold=seen.fold)
 
     @classmethod
@@ -169,7 +170,10 @@ class Decision:
 
     @classmethod
     def concatenate(cls, parts: "Sequence[Decision]") -> "Decision":
-        """Returns the rows of all parts."""
+        """Returns the rows of all parts; where one has weights, the rows of those that have none weigh 1."""
+        if any(part.weight is not None for part in parts):
+            ones = [np.ones(len(part.keep), np.float32) if part.weight is None else part.weight for part in parts]
+            parts = [replace(part, weight=weight) for part, weight in zip(parts, ones, strict=True)]
         return cls(**_joined(parts))
 
     def dropped(self) -> dict[str, int]:

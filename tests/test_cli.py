@@ -208,3 +208,39 @@ def _nothing() -> object:
     import contextlib
 
     return contextlib.nullcontext()
+
+
+def test_selectors_are_named_and_applied(folder: Path, gan: Path, tmp_path: Path) -> None:
+    told = json.loads(run("selectors", "--json").stdout)["selectors"]
+    assert {one["name"] for one in told} >= {"label", "outlier", "copy", "duplicate", "centroid", "herding"}
+    assert "keep_share" in run("selectors", "centroid").stdout
+    chosen = (
+        "--selector",
+        "label:real_share=0.9",
+        "--selector",
+        "discriminator",
+        "--selector",
+        "centroid:agreement=none,keep_share=0.2-0.8",
+    )
+    done = run(
+        "build", gan, "--like", folder, "--out", tmp_path / "pool", *chosen, "--judge", tmp_path / "judges",
+        "--judges", 2, "--domains", 2, "--count", "digit 9=12", "--json",
+    )  # fmt: skip
+    result = json.loads(done.stdout)
+    assert result["selector"]["name"] == "domain"
+    steps = result["selector"]["selector"]["steps"]
+    assert [step["name"] for step in steps] == ["label", "discriminator", "centroid"]
+    assert steps[2]["keep_share"] == [0.2, 0.8]
+    assert sum(row["candidates"] for row in result["domains"]) == result["candidates"] == 24
+    assert any("real images" in note for note in result["notes"])
+    assert isinstance(ga.load_extractor(tmp_path / "judges"), ga.CrossFittedExtractor)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [("nearest", "expected a selector among label, "), ("centroid:keep=1", "expected settings of 'centroid' among")],
+)
+def test_a_selector_that_is_not_there(folder: Path, gan: Path, tmp_path: Path, given: str, message: str) -> None:
+    out = tmp_path / "pool"
+    assert message in refused("build", gan, "--like", folder, "--out", out, "--selector", given)
+    assert not out.exists()

@@ -3,17 +3,19 @@
 r_k(x) is the distance of x to its k-th nearest neighbour in its own set, itself left out.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from gan_augment.errors import ConfigError
 from gan_augment.neighbours import nearest
+from gan_augment.search import blocks_of, mean_of
 from gan_augment.types import FloatArray
 
 __all__ = ["Manifold", "manifold_scores", "radii", "realism"]
 
-_BLOCK = 1024
+_BLOCK, _OTHERS = 1024, 4096
 
 
 class Manifold(NamedTuple):
@@ -60,14 +62,13 @@ def manifold_scores(real: FloatArray, fake: FloatArray, k: int = 5) -> Manifold:
     """
     real_radii, fake_radii = radii(real, k), radii(fake, k)
     within = np.zeros(len(fake), np.int64)
-    recalled = np.empty(len(real), bool)
-    covered = np.empty(len(real), bool)
-    for start in range(0, len(real), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        distances = _distances(real[rows], fake)
-        within += (distances < real_radii[rows, None]).sum(0)
-        recalled[rows] = (distances < fake_radii[None]).any(1)
-        covered[rows] = (distances < real_radii[rows, None]).any(1)
+    recalled = np.zeros(len(real), bool)
+    covered = np.zeros(len(real), bool)
+    for rows, others, distances in _distances(real, fake):
+        inside = distances < real_radii[rows, None]
+        within[others] += inside.sum(0)
+        recalled[rows] |= (distances < fake_radii[others]).any(1)
+        covered[rows] |= inside.any(1)
     return Manifold(float((within > 0).mean()), float(recalled.mean()), float(within.mean() / k), float(covered.mean()))
 
 
@@ -88,17 +89,25 @@ def realism(real: FloatArray, fake: FloatArray, k: int = 5) -> FloatArray:
     trusted = size <= np.median(size)
     real, size = real[trusted], size[trusted]
     best = np.zeros(len(fake), np.float32)
-    for start in range(0, len(fake), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        ratio = size[None] / np.maximum(_distances(fake[rows], real), 1e-12)
-        best[rows] = ratio.max(1)
+    for rows, others, distances in _distances(fake, real):
+        best[rows] = np.maximum(best[rows], (size[others] / np.maximum(distances, 1e-12)).max(1))
     return best
 
 
-def _distances(first: FloatArray, second: FloatArray) -> FloatArray:
-    """Returns Euclidean distances `(N, M)`, in float64 inside: FAISS keeps neighbours only, balls need all pairs."""
-    center = second.mean(axis=0, dtype=np.float64)
-    one, other = first - center, second - center
-    squared = (one**2).sum(1)[:, None] - 2 * one @ other.T + (other**2).sum(1)
-    distances: FloatArray = np.sqrt(np.maximum(squared, 0)).astype(np.float32)
-    return distances
+def _distances(first: FloatArray, second: FloatArray) -> Iterator[tuple[slice, slice, FloatArray]]:
+    """Yields Euclidean distances of blocks of two sets, in float64 inside: FAISS keeps neighbours only, balls need all.
+
+    Blocks are small, so that sets may be memory-mapped and no `(N, M)` is held.
+    """
+    center = mean_of(second)
+    for others in blocks_of(len(second), 1, 4 * _OTHERS):
+        other = second[others] - center.astype(np.float64)
+        lengths = (other**2).sum(1)
+        other = -2 * other.T
+        for rows in blocks_of(len(first), 1, 4 * _BLOCK):
+            one = first[rows] - center.astype(np.float64)
+            squared = one @ other
+            squared += lengths
+            squared += (one**2).sum(1)[:, None]
+            np.maximum(squared, 0, out=squared)
+            yield rows, others, np.sqrt(squared, out=squared).astype(np.float32)

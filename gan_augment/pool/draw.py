@@ -141,7 +141,8 @@ class Drawer:
         seen = [see(eye) for eye in self._eyes]
         first = seen[0][0][:count]
         logits = next((found[:count] for _, found in seen if found is not None), None)
-        also = {eye.fingerprint: features[:count] for eye, (features, _) in zip(self._eyes[1:], seen[1:], strict=True)}
+        several = zip(self._eyes, seen, strict=True) if len(seen) > 1 else ()
+        also = {eye.fingerprint: features[:count] for eye, (features, _) in several}
         return Candidates(
             first.features, labels, first.probs, first.entropy, logits,
             seeds=seeds, parents=parents, fold=first.fold, also=also,

@@ -378,11 +378,13 @@ class ScoreSelector(FittedSelector):
         if fold is None or number == 1:
             fold = folds(real.labels, real.groups, count=number if number > 1 else _FOLDS)
         scores = np.full(len(real), np.nan, np.float32)
-        scales = np.ones(number, np.float32)
+        scales = np.full(number, np.nan, np.float32)
         for unseen in np.unique(fold[fold >= 0]):
             judge = int(unseen) if number > 1 else 0
             seen, others = member(real, judge), fold != unseen
-            rows = np.flatnonzero(~others & np.isin(real.labels, real.labels[others]))
+            if real.groups is not None:  # a class in no fold may share a group with this one
+                others &= ~np.isin(real.groups, real.groups[fold == unseen])
+            rows = np.flatnonzero((fold == unseen) & np.isin(real.labels, real.labels[others]))
             if not len(rows):
                 continue
             with taken(seen, others) as learned_from:
@@ -392,7 +394,8 @@ class ScoreSelector(FittedSelector):
             if number > 1 and len(finite):
                 scales[judge] = max(float(np.median(finite)), 1e-12)
                 scores[rows] /= scales[judge]
-        return scores, scales
+        usual = np.nanmedian(scales) if np.isfinite(scales).any() else np.float32(1)
+        return scores, np.where(np.isnan(scales), usual, scales).astype(np.float32)
 
     def _note_small(self, scores: FloatArray, labels: IntArray) -> None:
         assert self.real_share is not None

@@ -60,6 +60,11 @@ class Compose:
         """Whether a step decides over a closed set."""
         return any(step.whole_set for step in self.steps)
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether no step waits for a draw to set its limits."""
+        return all(getattr(step, "calibrated", True) for step in self.steps)
+
     def settings(self) -> dict[str, Any]:
         """Returns those of the steps as JSON values."""
         return {"name": self.name, "steps": [step.settings() for step in self.steps]}

@@ -93,7 +93,8 @@ class CopyGuard(OneLimitSelector):
     def _fit(self, real: Candidates) -> None:
         real = _numbered(real)
         assert real.groups is not None
-        self.state_["groups"] = real.groups
+        assert real.parents is not None
+        self.state_["groups"], self.state_["numbers"] = real.groups, real.parents
         self.state_["unseen"], self.state_["unseen_labels"] = np.empty(0, np.float32), np.empty(0, np.int64)
         super()._fit(real)
         limit = float(self.state_["limits"][0, 1]) if "limits" in self.state_ else 0.0
@@ -116,8 +117,9 @@ class CopyGuard(OneLimitSelector):
         if members(real) > 1:
             scores, scales = super()._held_out(real)
         else:
-            learned = self._learn(real)
-            scores = np.concatenate([self._score(learned, real[rows]) for rows in blocks(real)])
+            seen = member(real, 0)
+            learned = self._learn(seen)
+            scores = np.concatenate([self._score(learned, seen[rows]) for rows in blocks(seen)])
             scales = np.ones(1, np.float32)
             if len(real) < _FEW:
                 scores[:] = np.nan
@@ -156,9 +158,9 @@ class CopyGuard(OneLimitSelector):
             return candidates.groups
         if self.parents == "in" or candidates.parents is None:
             return np.full(len(candidates), -1, np.int64)
-        groups = self.state_["groups"]
-        inside = (candidates.parents >= 0) & (candidates.parents < len(groups))
-        return np.where(inside, groups[np.where(inside, candidates.parents, 0)], -1)
+        groups, numbers = self.state_["groups"], self.state_["numbers"]
+        place = np.minimum(np.searchsorted(numbers, candidates.parents), len(numbers) - 1)
+        return np.where(numbers[place] == candidates.parents, groups[place], -1)
 
     def _admit(self, candidates: Candidates) -> npt.NDArray[np.str_]:
         if self.parents == "in" or candidates.parents is None:
@@ -208,7 +210,12 @@ class CopyGuard(OneLimitSelector):
     def _check_state(self) -> None:
         super()._check_state()
         groups, unseen, labels = (self.state_[name] for name in ("groups", "unseen", "unseen_labels"))
-        if groups.ndim != 1 or unseen.ndim != 1 or labels.shape != unseen.shape:
+        if (
+            groups.ndim != 1
+            or self.state_["numbers"].shape != groups.shape
+            or unseen.ndim != 1
+            or labels.shape != unseen.shape
+        ):
             raise ValueError(f"groups {groups.shape}, {labels.shape} labels of {unseen.shape} scores")
         for judge in range(len(self.state_["scales"])):
             state = self._of(judge)
@@ -219,9 +226,14 @@ class CopyGuard(OneLimitSelector):
 
 
 def _numbered(real: Candidates) -> Candidates:
-    """Returns real rows each of which is its own parent, and a group of its own where there are no groups."""
+    """Returns real rows each of which is its own parent, and a group of its own where there are no groups.
+
+    Rows that are a part of all real images, as those of a domain are, have their numbers among all as parents already.
+    """
     rows = np.arange(len(real))
-    return replace(real, parents=rows, groups=rows if real.groups is None else real.groups)
+    told = real.parents is not None and len(rows) > 0 and real.parents[0] >= 0 and (np.diff(real.parents) > 0).all()
+    parents = real.parents if told else rows
+    return replace(real, parents=parents, groups=rows if real.groups is None else real.groups)
 
 
 def _largest(groups: IntArray) -> int:

@@ -5,6 +5,7 @@ and one limit lets the tighter domain take all. Fitted within each domain, centr
 """
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -103,6 +104,8 @@ class DomainSelector:
             DataError: There is no image, or a feature is NaN or infinite.
             ConfigError: There is no column `domain`, or there are fewer real images than clusters.
         """
+        # Parents of candidates are rows of all real images, whatever the domain.
+        real = dataclasses.replace(real, parents=np.arange(len(real)))
         everywhere = self._copy().fit(real)
         state = self._find_domains(real)
         within = {_ALL: everywhere}

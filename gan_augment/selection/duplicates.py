@@ -71,8 +71,11 @@ class DuplicateGuard(SetSelector):
         limit = self.ratio * float(self.state_["scales"][label])
         if limit <= 0:
             return np.ones(len(features), bool), np.zeros(len(features), np.float32)
-        keep, distance = first_of_each(_scaled(features, self.state_["units"]), limit)
-        return keep, (limit / np.maximum(distance, _EXACT * limit)).astype(np.float32)
+        finite = np.isfinite(features).all(axis=1)
+        keep, score = np.zeros(len(features), bool), np.full(len(features), np.inf, np.float32)
+        kept, distance = first_of_each(_scaled(features[finite], self.state_["units"]), limit)
+        keep[finite], score[finite] = kept, limit / np.maximum(distance, _EXACT * limit)
+        return keep, score
 
     def _check_state(self) -> None:
         known, units, scales = (self.state_[name] for name in ("known", "units", "scales"))

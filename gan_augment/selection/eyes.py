@@ -46,7 +46,8 @@ class Eye:
             seen = self.extractor.extract(images)
         if seen.probs is not None and self._columns is not None:
             seen = replace(seen, probs=seen.probs[:, self._columns])
-        found = self.extractor.logits(images, labels) if isinstance(self.extractor, HasLogits) else None
+        own = labels if self._columns is None else self._columns[labels]
+        found = self.extractor.logits(images, own) if isinstance(self.extractor, HasLogits) else None
         return seen, found
 
 

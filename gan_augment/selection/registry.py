@@ -67,9 +67,10 @@ def described(name: str | None = None) -> list[dict[str, Any]]:
 def default_selector(extractor: Extractor | None) -> Selector:
     """Returns the selector that is taken where none is named: of each class the half farthest from its centroid.
 
-    It is the one that measured best on development replicates, and the only one ahead of random choice there
-    (`benchmarks/results/selectors.md`): what lies near to the centroid is alike, and adds little to what a classifier
-    has. It drops no bad images: where a synthesizer draws such, compose it after guards, and look at the samples.
+    It measured best on development replicates, where no other could be told from random choice but to its disadvantage
+    (`benchmarks/results/selectors.md`); no locked seed has confirmed it. What lies near to the centroid is alike, and
+    adds little to what a classifier has. It drops no bad images: where a synthesizer draws such, compose it after
+    guards, and look at the samples.
 
     Args:
         extractor: A judge.

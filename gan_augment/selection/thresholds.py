@@ -51,7 +51,8 @@ def drawn_limits(scores: FloatArray, labels: IntArray, share: Share, classes: in
     for label in np.unique(labels):
         own = scores[labels == label]
         limits[label, 0] = -np.inf if low == 0 else np.quantile(own, low, method="inverted_cdf")
-        limits[label, 1] = np.quantile(own, high, method="inverted_cdf")
+        # All of them: also those beyond what the draw held, but for what is no number.
+        limits[label, 1] = np.finfo(np.float32).max if high == 1 else np.quantile(own, high, method="inverted_cdf")
     return limits
 
 

@@ -211,14 +211,6 @@ class GradientSelector(ScoreSelector):
                 raise ValueError(f"gradient {self.state_[f'{judge}/gradient'].shape}")
 
 
-def _unseen(real: Candidates, judge: int) -> npt.NDArray[np.bool_]:
-    """Returns which real images a judge has not seen; all, where that is not known."""
-    if real.fold is None:
-        return np.ones(len(real), bool)
-    unseen: npt.NDArray[np.bool_] = real.fold == judge if members(real) > 1 else real.fold >= 0
-    return unseen
-
-
 def _bounded(aligned: npt.NDArray[np.float64]) -> FloatArray:
     bounded: FloatArray = (1 - aligned / (1 + np.abs(aligned))).astype(np.float32)
     return bounded
