@@ -19,7 +19,7 @@ from tests.test_neighbours import brute_force, cloud
     classes=st.integers(1, 9),
     dim=st.integers(1, 9),
     offset=st.sampled_from([0, 1, 7, 1e4]),
-    block=st.sampled_from([1, 7, 4096]),
+    block=st.sampled_from([1, 7, 1024]),
 )
 def test_centroid_distances_are_a_float64_brute_force(
     count: int, classes: int, dim: int, offset: float, block: int
@@ -37,8 +37,8 @@ def test_centroid_distances_are_a_float64_brute_force(
     assert np.take_along_axis(expected, rows[:, None], 1)[:, 0] == pytest.approx(near, rel=1e-5, abs=1e-6)
 
 
-@pytest.mark.parametrize("offset", [0.0, 0.5, 1.5, 30.0])
-def test_moving_centroids_to_zero_or_not_gives_one_answer(offset: float) -> None:
+@pytest.mark.parametrize("offset", [0.0, 1.5, 30.0])
+def test_distances_are_as_good_far_from_zero(offset: float) -> None:
     features, centroids = cloud(500, 64, 0, offset), cloud(10, 64, 1, offset)
     assert centroid_distances(features, centroids) == pytest.approx(brute_force(features, centroids), rel=1e-4)
 

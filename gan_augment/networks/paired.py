@@ -170,7 +170,8 @@ class PairDiscriminator(nn.Module):
     def forward(self, source: Tensor, candidate: Tensor, labels: Tensor | None = None) -> Tensor:
         """Returns logits `(N,)` for two batches of images `(N, C, *grid)`, and `labels` `(N,)` where it has classes."""
         first, second = self.trunk(torch.cat([source, candidate])).chunk(2)
-        return self._judge(self.project(_pooled(first)), second, labels)
+        own = self.project(_pooled(second))  # before that of the source: each call moves the spectral norm's vectors
+        return self._judge(self.project(_pooled(first)), own, second, labels)
 
     def companion(self, source: Tensor) -> Tensor:
         """Returns P h(source) `(N, pair_dim)`, in which the logits of a pair are linear."""
@@ -180,10 +181,9 @@ class PairDiscriminator(nn.Module):
     def features_and_logits(self, images: Tensor, labels: Tensor, companions: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the mean of h over space `(N, width)`, and logits `(N,)` of images beside `companion`s of others."""
         hidden = self.trunk(images)
-        return _pooled(hidden), self._judge(companions, hidden, labels)
+        return _pooled(hidden), self._judge(companions, self.project(_pooled(hidden)), hidden, labels)
 
-    def _judge(self, wanted: Tensor, hidden: Tensor, labels: Tensor | None) -> Tensor:
-        own = self.project(_pooled(hidden))
+    def _judge(self, wanted: Tensor, own: Tensor, hidden: Tensor, labels: Tensor | None) -> Tensor:
         if self.embed is not None:
             wanted = wanted + self.embed(labels)
         logits: Tensor = self.linear(hidden.flatten(1))[:, 0] + (wanted * own).sum(1)

@@ -99,6 +99,10 @@ class Never:
     """Keeps nothing."""
 
     extractor = None
+    whole_set = False
+
+    def notes(self, classes: Any = None) -> list[str]:
+        return []
 
     def fit(self, real: Any) -> "Never":
         return self

@@ -33,7 +33,7 @@ def test_settings_are_read(text: str, expected: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nearest", "expected a selector among centroid, .*found 'nearest'"),
+        ("nearest", "expected a selector among label, .*found 'nearest'"),
         ("centroid:keep_share", "NAME:SETTING=VALUE.*found 'keep_share'"),
         ("centroid:share=0.5", "settings of 'centroid' among keep_share, .*found share"),
         ("centroid:keep_share=2", r"keep_share in \(0, 1\]"),

@@ -22,7 +22,9 @@ ROOT = Path(__file__).parents[2]
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
 SIXTEEN = RECIPES["sngan"](batch_size=16, steps=12)
 CLOSE = {"atol": 5e-5, "rtol": 1e-4}
-"""A step of Adam is about 2e-4; its first ones turn on the sign of a gradient, which rounding may change near zero."""
+ADAM_STEP = 2e-4
+"""Adam's first steps turn on the sign of a gradient, which rounding may change near zero: of a weight in ten thousand,
+on some processors, by less than one step."""
 
 WORKER = str(Path(__file__).with_name("ranks_worker.py"))
 
@@ -41,11 +43,17 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def assert_close(one: torch.Tensor, other: torch.Tensor) -> None:
+    apart = ~torch.isclose(one, other, **CLOSE)
+    assert apart.float().mean() <= 1e-4
+    assert (one - other).abs().max() <= ADAM_STEP
+
+
 def assert_as_one(folder: Path, name: str, alone: object) -> None:
     first, second = load_file(folder / f"{name}.0"), load_file(folder / f"{name}.1")
     for key, value in weights(alone).items():  # type: ignore[arg-type]
         assert torch.equal(first[key], second[key]), key
-        torch.testing.assert_close(first[key], value, **CLOSE, msg=key)
+        assert_close(first[key], value)
 
 
 @pytest.mark.parametrize("name", ["dagan", "sngan"])
@@ -61,7 +69,7 @@ def test_one_goes_on_where_two_stopped_and_two_where_one_did(together: Path) -> 
     assert_as_one(together, "ended_by_two", fit(quick()))
     ended = weights(fit(quick(), out=together / "stopped", checkpoint_every=5))
     for key, value in weights(fit(quick())).items():
-        torch.testing.assert_close(ended[key], value, **CLOSE, msg=key)
+        assert_close(ended[key], value)
 
 
 def test_only_one_process_wrote(together: Path) -> None:
