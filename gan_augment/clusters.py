@@ -1,6 +1,6 @@
 """Centroids: distances to them, which is nearest, and k-means.
 
-To 10, 100 and 1000 centroids a blocked product is faster than FAISS's flat index (`benchmarks/results/selection.md`).
+To 10, 100 and 1000 centroids a blocked product is faster than FAISS's flat index (`benchmarks/selection.py` measures it).
 """
 
 from collections.abc import Iterator

@@ -2,7 +2,7 @@
 
 Distances to a few centroids are a product and live in `gan_augment.clusters`; an approximate search among very many
 rows in `gan_augment.index`; which library searches a block, and the care that forked workers need, in
-`gan_augment.search`. What each costs beside its alternatives stands in `benchmarks/results/selection.md`.
+`gan_augment.search`. What each costs beside its alternatives is measured by `benchmarks/selection.py`.
 """
 
 import numpy as np
