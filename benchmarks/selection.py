@@ -4,7 +4,9 @@ Each job beside the obvious alternative, in turn in one run; growth with the num
 features. All of it takes about two hours on 2 cores that do nothing else; a killed run goes on where it was.
 
     python -m benchmarks.selection                      everything
+
     python -m benchmarks.selection --only centroids,kmeans
+
     python -m benchmarks.selection --quick              a tenth of the rows and less; writes runs/selection-quick
 """
 
@@ -56,7 +58,7 @@ def prdc(scale: int) -> tuple[list[Row], Results]:
 
 def kmeans(scale: int) -> tuple[list[Row], Results]:
     rows, results, count = [], [], 100_000 // scale
-    for k in (10, 100, 1000 // scale):
+    for k in (10, 100, 1000) if scale == 1 else (10, 100):
         r = run("kmeans", str(k), jobs.clustering, rows=count, k=k, repeats=3)
         results.append(r)
         note = f"sum of squares {r['inertia_ratio']:.4f} of the other's"

@@ -1,6 +1,7 @@
 """Centroids: distances to them, which is nearest, and k-means.
 
-To 10, 100 and 1000 centroids a blocked product is faster than FAISS's flat index (`benchmarks/selection.py` measures it).
+To 10, 100 and 1000 centroids a blocked product is faster than a flat index (`benchmarks/selection.py` measures it).
+product costs, `benchmarks/selection.py` measures.
 """
 
 from collections.abc import Iterator

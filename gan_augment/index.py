@@ -20,7 +20,7 @@ __all__ = ["Found", "NeighbourIndex"]
 
 _PAYS_ROWS = 100_000
 _PAYS_PAIRS = 5e9
-"""From so many rows, and queries times rows, lists are faster than the exact search (`benchmarks/selection.py` measures it)."""
+"""From so many rows, and queries times rows, lists are faster than the exact search."""
 _SAMPLE = 400
 _LISTS_BYTES = 2**26
 

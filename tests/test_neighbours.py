@@ -101,12 +101,15 @@ def test_of_equal_distances_the_lower_row_comes_first(device: str | None) -> Non
     assert rows.tolist() == [[3, 4, 5, 0, 1, 2]] * 2
 
 
-def test_a_far_pair_is_told_apart_where_float32_cannot() -> None:
-    """Squares of 1e8 are known to 8 only in float32; the copy and its neighbours differ by less."""
-    base = np.concatenate([np.full((5, 4), 5e3), np.full((200, 4), -5e3)]).astype(np.float32)
-    base[:5, 0] += np.array([0.5, 0.25, 0.125, 0.0, 0.0625], np.float32)
-    distances, rows = nearest(np.full((1, 4), 5e3, np.float32), base, 1)
-    assert (distances.item(), rows.item()) == (0.0, 3)
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_a_far_copy_is_told_from_rows_near_it(device: str | None) -> None:
+    """Squared lengths of 1e8 are known to 8 only in float32: copies and rows 0.3 away look alike there."""
+    rng = np.random.default_rng(0)
+    near = [(rng.normal(0, 3e3, 16) + rng.normal(0, 0.05, (5, 16))).astype(np.float32) for _ in range(40)]
+    base = np.concatenate(near)
+    distances, rows = nearest(base, base, device=device)
+    assert (distances == 0).all()
+    assert (rows[:, 0] == np.arange(200)).all()
 
 
 def test_memory_mapped_features_and_some_of_their_rows(tmp_path: Path) -> None:

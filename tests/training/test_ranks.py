@@ -23,8 +23,8 @@ ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISI
 SIXTEEN = RECIPES["sngan"](batch_size=16, steps=12)
 CLOSE = {"atol": 5e-5, "rtol": 1e-4}
 ADAM_STEP = 2e-4
-"""Adam's first steps turn on the sign of a gradient, which rounding may change near zero: of a weight in ten thousand,
-on some processors, by less than one step."""
+"""Adam's first steps turn on the sign of a gradient, which rounding may change near zero: of a weight in a thousand,
+on some processors, by less than a step or two."""
 
 WORKER = str(Path(__file__).with_name("ranks_worker.py"))
 
@@ -45,8 +45,8 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def assert_close(one: torch.Tensor, other: torch.Tensor) -> None:
     apart = ~torch.isclose(one, other, **CLOSE)
-    assert apart.sum() <= max(1, 1e-4 * apart.numel())
-    assert (one - other).abs().max() <= ADAM_STEP
+    assert apart.sum() <= max(1, 1e-3 * apart.numel())
+    assert (one - other).abs().max() <= 2 * ADAM_STEP
 
 
 def assert_as_one(folder: Path, name: str, alone: object) -> None:
