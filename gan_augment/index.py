@@ -20,7 +20,7 @@ __all__ = ["Found", "NeighbourIndex"]
 
 _PAYS_ROWS = 100_000
 _PAYS_PAIRS = 5e9
-"""From so many rows, and queries times rows, lists are faster than the exact search."""
+"""From so many rows, and queries times rows, lists are tried: a guess, not a measured size."""
 _SAMPLE = 400
 _LISTS_BYTES = 2**26
 
@@ -53,7 +53,7 @@ class _Lists(NamedTuple):
 class NeighbourIndex:
     """Finds nearest rows, exactly unless it is told otherwise.
 
-    An approximate search is made only where it pays: from 100,000 rows and 5e9 pairs of a query and a row on. Below
+    An approximate search is made only where it may pay: from 100,000 rows and 5e9 pairs of a query and a row on. Below
     that, and where so many lists would have to be looked at that nothing is gained, the search is exact all the same;
     `Found.recall` and `Found.note` say which it was.
 
