@@ -106,6 +106,11 @@ class Replicate:
             "recalls": by_rank(recalls, self.view.counts),
         }
 
+    def unit(self, name: str) -> dict[str, Any]:
+        """Returns what the file of a variant, or of the "reference", holds."""
+        made = self.reference() if name == "reference" else self.variant(name)
+        return {**made, "counts": sorted(self.view.counts.tolist(), reverse=True)}
+
     def reference(self) -> dict[str, Any]:
         """Returns the arms without a generator, and the measures of augmented and of unused real images."""
         augmented = augmented_images(self.view, self.rare, SETTING.augmentation, count=SAMPLES, seed=self.seed)
@@ -192,13 +197,12 @@ def run(
     names = ["reference", *(variants.split(";") if variants else VARIANTS)]
     for seed in seed_range(seeds):
         for order in orders.split(","):
-            missing = [name for name in names if common.stored(*unit_of(order, seed, name)) is None]
-            replicate = Replicate(order, seed) if missing else None
-            for name in missing:
-                assert replicate is not None
-                made = replicate.reference() if name == "reference" else replicate.variant(name)
-                counts = sorted(replicate.view.counts.tolist(), reverse=True)
-                common.store(*unit_of(order, seed, name), {**made, "counts": counts})
+            common.fill(
+                names,
+                functools.partial(unit_of, order, seed),
+                functools.partial(Replicate, order, seed),
+                Replicate.unit,
+            )
     ablation_table.write()
 
 

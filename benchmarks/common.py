@@ -5,11 +5,12 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gan_augment.artifacts import versions, write_bytes, write_json
 from gan_augment.machine import describe_machine
 
+Made = TypeVar("Made")
 RESULTS = Path(os.environ.get("GAN_AUGMENT_RESULTS", Path(__file__).parent / "results"))
 """Where results go; the variable hands another place to the processes of a run."""
 
@@ -40,6 +41,28 @@ def store(name: str, settings: dict[str, Any], measured: dict[str, Any]) -> dict
 def unit(name: str, settings: dict[str, Any], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Returns the result of a unit of work, working only where it was not run before with the same settings."""
     return stored(name, settings) or store(name, settings, work())
+
+
+def fill(
+    names: Sequence[str],
+    unit_of: Callable[[str], tuple[str, dict[str, Any]]],
+    make: Callable[[], Made],
+    work: Callable[[Made, str], dict[str, Any]],
+) -> int:
+    """Works off what of a replicate has no result yet, and returns how many that were.
+
+    Args:
+        names: Of the units of work.
+        unit_of: Returns name and settings of a unit's file.
+        make: Makes the replicate, if a unit is missing.
+        work: Returns what a unit measures.
+    """
+    missing = [name for name in names if stored(*unit_of(name)) is None]
+    if missing:
+        replicate = make()
+        for name in missing:
+            store(*unit_of(name), work(replicate, name))
+    return len(missing)
 
 
 def write_table(

@@ -246,12 +246,14 @@ def unit_of(setting: Setting, seed: int, arm: str) -> tuple[str, dict[str, Any]]
 def run_replicate(setting: Setting, seed: int, size: str) -> str:
     """Runs the arms of a replicate that have no result yet, one after the other."""
     torch.set_num_threads(1)
-    missing = [name for name in arms_of(size) if common.stored(*unit_of(setting, seed, name)) is None]
-    if missing:
-        replicate = Replicate(setting, seed)
-        for name in missing:
-            common.store(*unit_of(setting, seed, name), replicate.run(arms_of(size)[name]))
-    return f"{setting.name}, seed {seed}: {len(missing)} arms run"
+    arms = arms_of(size)
+    count = common.fill(
+        list(arms),
+        lambda name: unit_of(setting, seed, name),
+        lambda: Replicate(setting, seed),
+        lambda replicate, name: replicate.run(arms[name]),
+    )
+    return f"{setting.name}, seed {seed}: {count} arms run"
 
 
 def run_all(units: Mapping[tuple[Setting, int], str], jobs: int) -> None:

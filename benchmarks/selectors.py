@@ -145,6 +145,11 @@ class Drawn(Replicate):
                 progress=False,
             )  # fmt: skip
 
+    def unit(self, name: str) -> dict[str, Any]:
+        """Returns what the file of a selector, or of the shared control, holds."""
+        made = self.half() if name == HALF else self.selected(name)
+        return {**made, "counts": sorted(self.view.counts.tolist(), reverse=True)}
+
     def half(self) -> dict[str, Any]:
         """Returns the control of selectors that keep half of each class."""
         pool = self.pool(None)
@@ -217,13 +222,9 @@ def run(
     for seed in seed_range(seeds):
         for gan in gans.split(";"):
             for order in orders.split(","):
-                missing = [name for name in names if common.stored(*unit_of(order, seed, gan, name)) is None]
-                drawn = Drawn(order, seed, gan) if missing else None
-                for name in missing:
-                    assert drawn is not None
-                    made = drawn.half() if name == HALF else drawn.selected(name)
-                    counts = sorted(drawn.view.counts.tolist(), reverse=True)
-                    common.store(*unit_of(order, seed, gan, name), {**made, "counts": counts})
+                unit = functools.partial(unit_of, order, seed, gan)
+                make = functools.partial(Drawn, order, seed, gan)
+                common.fill(names, unit, make, Drawn.unit)
     selectors_table.write()
 
 

@@ -20,12 +20,23 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch  # before faiss
 
 from gan_augment.errors import DataError
 from gan_augment.types import FloatArray, IntArray
 
-__all__ = ["Device", "blocks_of", "faiss_module", "mean_of", "measured_again", "merged", "moved", "top_k"]
+__all__ = [
+    "Device",
+    "blocks_of",
+    "faiss_module",
+    "mean_of",
+    "measured_again",
+    "merged",
+    "moved",
+    "squared_distances",
+    "top_k",
+]
 
 Device = torch.device | str | None
 _BLOCK_BYTES = 2**26
@@ -87,6 +98,26 @@ def mean_of(features: FloatArray, rows: IntArray | None = None) -> FloatArray:
 def moved(rows: FloatArray, center: FloatArray) -> FloatArray:
     """Returns rows less a center, float32 and contiguous: near zero, float32 products cancel little."""
     return np.ascontiguousarray(rows - center, dtype=np.float32)
+
+
+def squared_distances(
+    first: npt.NDArray[np.floating], second: npt.NDArray[np.floating], center: npt.NDArray[np.floating] | None = None
+) -> npt.NDArray[np.float64]:
+    """Returns squared distances `(N, M)` of all pairs by a product, in float64, at least 0.
+
+    They are far from exact only where they are about nothing: search with `nearest` for neighbours.
+
+    Args:
+        first: `(N, D)`.
+        second: `(M, D)`.
+        center: `(D,)`, about which products cancel little; None for the mean of `second`.
+    """
+    about = second.mean(axis=0, dtype=np.float64) if center is None else center.astype(np.float64)
+    one, other = first - about, second - about
+    squared: npt.NDArray[np.float64] = one @ (-2 * other.T)
+    squared += (other**2).sum(1)
+    squared += (one**2).sum(1)[:, None]
+    return np.maximum(squared, 0, out=squared)
 
 
 def merged(one: tuple[FloatArray, IntArray], other: tuple[FloatArray, IntArray], k: int) -> tuple[FloatArray, IntArray]:

@@ -326,6 +326,11 @@ class Selector(Protocol):
         ...
 
 
+def side_by_side(features: FloatArray) -> FloatArray:
+    """Returns features `(N, D)`; those of several judges `(N, K, D)` one beside the other, `(N, K D)`."""
+    return features.reshape(len(features), -1)
+
+
 def as_labels(labels: npt.ArrayLike) -> IntArray:
     """Returns labels as `(N,)` int64, from a tensor, an array, a list or a number."""
     if isinstance(labels, Tensor):

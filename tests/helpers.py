@@ -1,5 +1,6 @@
 """Datasets, generators and processes that several tests share; classes are here so that they pickle by name."""
 
+import json
 import os
 import subprocess
 import sys
@@ -164,6 +165,21 @@ def in_parts(recipe: Recipe, spec: NetworkSpec, batch: Mapping[str, Tensor]) -> 
         for one, two in zip(*(t.optimizers[name].param_groups[0]["params"] for t in trainers), strict=True):
             torch.testing.assert_close(one.grad, two.grad, atol=1e-5, rtol=1e-3)
     return trainers
+
+
+def set_in(*path: Any, name: str = "extractor.json") -> Callable[[Path], None]:
+    """Returns what sets one value, the last of `path`, in the JSON file of a folder."""
+
+    def damage(folder: Path) -> None:
+        about = json.loads((folder / name).read_text())
+        *keys, last, value = path
+        inner = about
+        for key in keys:
+            inner = inner[key]
+        inner[last] = value
+        (folder / name).write_text(json.dumps(about))
+
+    return damage
 
 
 class SeeingJudge:

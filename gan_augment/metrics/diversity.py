@@ -1,11 +1,11 @@
 """How varied a set of images is: effective number of different images, likeness within a class."""
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from gan_augment.errors import ConfigError
+from gan_augment.search import squared_distances
 from gan_augment.types import FloatArray
 
 __all__ = ["ms_ssim", "ms_ssim_scales", "spread", "vendi"]
@@ -30,7 +30,7 @@ def vendi(features: FloatArray, bandwidth: float) -> float:
     """
     if not len(features) or not bandwidth > 0:
         raise ConfigError(f"expected images and a positive bandwidth, found {len(features)} and {bandwidth}")
-    kernel = np.exp(-_squared_distances(features) / (2 * bandwidth**2))
+    kernel = np.exp(-squared_distances(features, features) / (2 * bandwidth**2))
     values = np.linalg.eigvalsh(kernel / len(features))
     values = values[values > 0]
     return float(np.exp(-(values * np.log(values)).sum()))
@@ -38,14 +38,7 @@ def vendi(features: FloatArray, bandwidth: float) -> float:
 
 def spread(features: FloatArray) -> float:
     """Returns the median distance between two different rows of `(N, D)`, N at least 2."""
-    return float(np.sqrt(np.median(_squared_distances(features)[np.triu_indices(len(features), 1)])))
-
-
-def _squared_distances(features: FloatArray) -> npt.NDArray[np.float64]:
-    centred = features - features.mean(axis=0, dtype=np.float64)
-    squares = (centred**2).sum(1)
-    result: npt.NDArray[np.float64] = np.maximum(squares[:, None] - 2 * centred @ centred.T + squares, 0)
-    return result
+    return float(np.sqrt(np.median(squared_distances(features, features)[np.triu_indices(len(features), 1)])))
 
 
 def ms_ssim_scales(side: int) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gan_augment.errors import ConfigError
 from gan_augment.neighbours import nearest
-from gan_augment.search import blocks_of, mean_of
+from gan_augment.search import blocks_of, mean_of, squared_distances
 from gan_augment.types import FloatArray
 
 __all__ = ["Manifold", "manifold_scores", "radii", "realism"]
@@ -101,13 +101,6 @@ def _distances(first: FloatArray, second: FloatArray) -> Iterator[tuple[slice, s
     """
     center = mean_of(second)
     for others in blocks_of(len(second), 1, 4 * _OTHERS):
-        other = second[others] - center.astype(np.float64)
-        lengths = (other**2).sum(1)
-        other = -2 * other.T
         for rows in blocks_of(len(first), 1, 4 * _BLOCK):
-            one = first[rows] - center.astype(np.float64)
-            squared = one @ other
-            squared += lengths
-            squared += (one**2).sum(1)[:, None]
-            np.maximum(squared, 0, out=squared)
+            squared = squared_distances(first[rows], second[others], center)
             yield rows, others, np.sqrt(squared, out=squared).astype(np.float32)

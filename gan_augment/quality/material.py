@@ -14,7 +14,7 @@ from gan_augment.metrics.copies import shrunk
 from gan_augment.pool import SyntheticPool
 from gan_augment.pool.matching import check_form, labels_in
 from gan_augment.source import RawView
-from gan_augment.types import FloatArray, IntArray
+from gan_augment.types import FloatArray, IntArray, side_by_side
 
 __all__ = ["Features", "Material", "Side", "Space", "judged"]
 
@@ -182,5 +182,4 @@ def judged(extract: Any, side: Side, rows: IntArray, classes: list[str] | None, 
     fits = found.probs is not None and (classes is None or list(classes) == list(names))
     fits = fits and found.probs.shape[1] == len(names)
     predicted = found.probs.argmax(1).astype(np.int64) if fits else None
-    features = found.features.reshape(len(found.features), -1)  # of several judges, one space beside the other
-    return Features(rows, features, predicted, side.labels[rows])
+    return Features(rows, side_by_side(found.features), predicted, side.labels[rows])

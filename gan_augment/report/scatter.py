@@ -10,7 +10,7 @@ from gan_augment.report.gallery import rarest_first
 from gan_augment.report.plot import mark
 from gan_augment.report.shown import Shown
 from gan_augment.report.texts import listed
-from gan_augment.types import FloatArray, IntArray
+from gan_augment.types import FloatArray, IntArray, side_by_side
 
 __all__ = ["MOST_PANELS", "Scatter", "scatter"]
 
@@ -78,8 +78,9 @@ def _features(shown: Shown, extractor: Any, reals: IntArray, drawn: IntArray) ->
     if extractor is None:
         both = shown.pixels(reals, real=True), shown.pixels(drawn, real=False)
     else:
-        real, fake = (extractor.extract(images).features for images in (shown.real(reals), shown.synthetic(drawn)))
-        both = real.reshape(len(real), -1), fake.reshape(len(fake), -1)  # of several judges, all side by side
+        sides = shown.real(reals), shown.synthetic(drawn)
+        real, fake = (side_by_side(extractor.extract(images).features) for images in sides)
+        both = real, fake
     return both if all(np.isfinite(side).all() for side in both) else None
 
 

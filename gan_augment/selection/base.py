@@ -23,7 +23,7 @@ from gan_augment.fingerprint import hash_tensors
 from gan_augment.folds import folds
 from gan_augment.selection.rows import blocks, canonical_order, joined, member, members, parts_of, taken
 from gan_augment.selection.thresholds import Share, check_share, drawn_limits, images_for, real_limits
-from gan_augment.types import Candidates, Decision, Extractor, FloatArray, IntArray, as_labels
+from gan_augment.types import Candidates, Decision, Extractor, FloatArray, IntArray, Selector, as_labels
 
 __all__ = [
     "KEPT",
@@ -38,6 +38,7 @@ __all__ = [
     "joined",
     "member",
     "members",
+    "write_about",
 ]
 
 State = Mapping[str, npt.NDArray[Any]]
@@ -233,8 +234,7 @@ class FittedSelector(ABC):
         with new_folder(folder, "selector") as work:
             tensors = {name: torch.from_numpy(np.array(array, order="C")) for name, array in self.state_.items()}
             write_tensors(work / "fitted.safetensors", tensors)
-            about = {"settings": self.settings(), "notes": self.notes_, "fingerprint": hash_tensors(tensors)}
-            write_json(work / "selector.json", {"kind": KIND, "version": VERSION, **about, "versions": versions()})
+            write_about(work, self, notes=self.notes_, fingerprint=hash_tensors(tensors))
         return Path(folder)
 
     @classmethod
@@ -259,6 +259,8 @@ class FittedSelector(ABC):
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(f"expected a whole selector in {folder}, found {error!r}; it is damaged") from None
         tensors = read_tensors(Path(folder) / "fitted.safetensors")
+        if hash_tensors(tensors) != about.get("fingerprint"):
+            raise ArtifactError(f"expected what was saved in {folder}, found other values; it is damaged")
         try:
             selector.state_ = {name: tensor.numpy() for name, tensor in tensors.items()}
             if not all(array.dtype.kind in "biuf" for array in selector.state_.values()):
@@ -524,6 +526,12 @@ def _like(values: npt.NDArray[Any], given: Arrays) -> Arrays:
     if isinstance(given, Tensor):
         return torch.from_numpy(np.ascontiguousarray(values)).to(given.device)
     return values
+
+
+def write_about(work: Path, selector: Selector, **more: Any) -> None:
+    """Writes `selector.json` of any selector into a folder that is being written."""
+    about = {"kind": KIND, "version": VERSION, "settings": selector.settings(), **more, "versions": versions()}
+    write_json(work / "selector.json", about)
 
 
 def class_list(which: Sequence[int], classes: Sequence[str] | None) -> str:

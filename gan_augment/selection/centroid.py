@@ -18,7 +18,7 @@ from gan_augment.selection.base import KEPT, ScoreSelector, State, member
 from gan_augment.selection.guards import LabelGuard
 from gan_augment.selection.kinds import ProbabilitySelector
 from gan_augment.selection.metric import pooled_precision
-from gan_augment.selection.rows import to_centroids
+from gan_augment.selection.rows import group_means, to_centroids
 from gan_augment.selection.thresholds import check_share
 from gan_augment.types import Candidates, FloatArray, IntArray
 
@@ -150,13 +150,7 @@ class CentroidSelector(ScoreSelector):
         return {"center": np.nanmean(learned["means"], axis=0), "whitener": learned["whitener"]}
 
     def _means(self, space: State, real: Candidates, classes: int) -> FloatArray:
-        sums = np.zeros((classes, real.features.shape[1]))
-        for rows in _pieces(len(real)):
-            order = np.argsort(real.labels[rows], kind="stable")
-            there, first = np.unique(real.labels[rows][order], return_index=True)
-            seen = self._seen(space, real.features[rows]).astype(np.float64, copy=False)
-            sums[there] += np.add.reduceat(seen[order], first, axis=0)
-        means = sums / np.maximum(np.bincount(real.labels), 1)[:, None]
+        means = group_means(real.features, real.labels, classes, lambda block, _: self._seen(space, block))
         return (_unit(means) if self.metric == "cosine" else means).astype(np.float32)
 
     def _clusters(self, space: State, real: Candidates, label: int, count: int) -> FloatArray:

@@ -6,9 +6,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from gan_augment.artifacts import new_folder, read_json, versions, write_json
+from gan_augment.artifacts import new_folder, read_json
 from gan_augment.errors import ArtifactError, ConfigError
-from gan_augment.selection.base import KIND, VERSION
+from gan_augment.selection.base import KIND, VERSION, write_about
 from gan_augment.types import Candidates, Decision, Extractor, Selector
 
 __all__ = ["Compose", "extractors_of"]
@@ -116,8 +116,7 @@ class Compose:
         with new_folder(folder, "selector") as work:
             for number, step in enumerate(self.steps):
                 step.save(work / f"step-{number}")
-            about = {"kind": KIND, "version": VERSION, "settings": self.settings(), "versions": versions()}
-            write_json(work / "selector.json", about)
+            write_about(work, self)
         return Path(folder)
 
     @classmethod

@@ -25,6 +25,8 @@ _MOST = 1e6
 _SPARE = 4
 _GROUP = 16
 _BYTES = 64 * 2**20
+_NUMBERS = 64
+"""Bytes of what is held of each neighbour found: distance, row, and what callers make of them."""
 _FEW = 3
 _CELL = 20
 
@@ -247,7 +249,7 @@ def searched(queries: FloatArray, base: FloatArray, k: int) -> Iterator[tuple[sl
     Four more than asked for are looked up, so that the nearest are right although FAISS rounds, and for twins.
     """
     k = min(len(base), k + _SPARE)
-    step = max(1, _BYTES // (k * base.shape[1] * 8))
+    step = max(1, _BYTES // (k * _NUMBERS))  # `nearest` prepares base anew at each call, and bounds all but its answer
     for start in range(0, len(queries), step):
         rows = slice(start, start + step)
         yield rows, *nearest(queries[rows], base, k)

@@ -12,6 +12,7 @@ from gan_augment.neighbours import nearest
 from gan_augment.selection.base import SetSelector, blocks, joined, member, members
 from gan_augment.selection.manifold import note_pictures
 from gan_augment.selection.metric import class_means
+from gan_augment.selection.rows import unseen_by
 from gan_augment.selection.thresholds import check_share
 from gan_augment.types import Candidates, FloatArray, IntArray
 
@@ -183,9 +184,9 @@ class HerdingSelector(_Subset):
 
 def _unseen(real: Candidates, judge: int) -> IntArray:
     """Returns the rows of real images that a judge has not seen; of a class of which it has seen all, all."""
-    if members(real) == 1 or real.fold is None:
+    if members(real) == 1:
         return np.arange(len(real))
-    unseen = real.fold == judge
+    unseen = unseen_by(real, judge)
     return np.flatnonzero(unseen | ~np.isin(real.labels, real.labels[unseen]))
 
 

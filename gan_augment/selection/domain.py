@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gan_augment.artifacts import new_folder, read_json, read_tensors, versions, write_json, write_tensors
+from gan_augment.artifacts import new_folder, read_json, read_tensors, write_tensors
 from gan_augment.clusters import kmeans
 from gan_augment.errors import ArtifactError, ConfigError, whole
-from gan_augment.selection.base import KIND, VERSION, class_list
+from gan_augment.selection.base import KIND, VERSION, class_list, write_about
 from gan_augment.selection.compose import extractors_of
-from gan_augment.selection.rows import blocks, joined, to_centroids
+from gan_augment.selection.rows import blocks, group_means, joined, to_centroids
 from gan_augment.selection.tables import Table
 from gan_augment.types import Candidates, Decision, Extractor, FloatArray, IntArray, Selector
 
@@ -141,8 +141,6 @@ class DomainSelector:
         parts = [(number, np.flatnonzero(which == number)) for number in np.unique(which).tolist() or [_ALL]]
         decisions = [self.within_[number].decide(candidates[rows]) for number, rows in parts]
         back = np.argsort(np.concatenate([rows for _, rows in parts]))
-        if any(decision.weight is not None for decision in decisions):
-            decisions = [_weighted(decision) for decision in decisions]
         return Decision.concatenate(decisions)[back]
 
     def notes(self, classes: Sequence[str] | None = None) -> list[str]:
@@ -220,7 +218,7 @@ class DomainSelector:
 
     def _find_domains(self, real: Candidates) -> dict[str, npt.NDArray[Any]]:
         counts = np.bincount(real.labels)
-        means = _means(real, np.zeros((1, _width(real))), real.labels, len(counts))
+        means = group_means(real.features, real.labels, len(counts)).astype(np.float32)
         means[counts == 0] = means[counts > 0].mean(axis=0)
         if self.domains == "column":
             if real.domain is None:
@@ -228,7 +226,8 @@ class DomainSelector:
                     "expected real images with a column domain, found none; give one, or domains= a number of clusters"
                 )
             domains, own = np.unique(real.domain, return_inverse=True)
-            centers = _means(real, means, own, len(domains))
+            beside = group_means(real.features, own, len(domains), lambda block, rows: block - means[real.labels[rows]])
+            centers = beside.astype(np.float32)
         else:
             if len(real) < self.domains:
                 raise ConfigError(f"expected {self.domains} real images or more to cluster, found {len(real)}")
@@ -290,8 +289,7 @@ class DomainSelector:
                 selector.save(work / _folder(number))
             tensors = {name: torch.from_numpy(np.array(array, order="C")) for name, array in self.state_.items()}
             write_tensors(work / "domains.safetensors", tensors)
-            about = {"kind": KIND, "version": VERSION, "settings": self.settings(), "versions": versions()}
-            write_json(work / "selector.json", about)
+            write_about(work, self)
         return Path(folder)
 
     @classmethod
@@ -351,35 +349,12 @@ def _folder(number: int) -> str:
     return "all" if number == _ALL else f"domain-{number}"
 
 
-def _width(candidates: Candidates) -> int:
-    return int(np.prod(candidates.features.shape[1:]))
-
-
 def _counts(domain: IntArray, labels: IntArray, shape: tuple[int, ...]) -> IntArray:
     """Returns how many rows of each domain and class there are, `(K, classes)`."""
     table = np.zeros(shape, np.int64)
     inside = (domain >= 0) & (labels >= 0) & (labels < shape[1])
     np.add.at(table, (domain[inside], labels[inside]), 1)
     return table
-
-
-def _weighted(decision: Decision) -> Decision:
-    if decision.weight is not None:
-        return decision
-    return Decision(decision.keep, decision.score, decision.reason, np.ones(len(decision.keep), np.float32))
-
-
-def _means(real: Candidates, less: npt.NDArray[Any], groups: IntArray, count: int) -> FloatArray:
-    """Returns the mean `(count, D)` of the rows of each group, less that of their class; zero for an empty group."""
-    sums = np.zeros((count, _width(real)))
-    for rows in blocks(real):
-        labels = real.labels[rows] if len(less) > 1 else np.zeros(len(real.labels[rows]), np.int64)
-        moved = joined(real[rows]) - less[labels]
-        order = np.argsort(groups[rows], kind="stable")
-        there, first = np.unique(groups[rows][order], return_index=True)
-        sums[there] += np.add.reduceat(moved[order].astype(np.float64), first, axis=0)
-    found: FloatArray = (sums / np.maximum(np.bincount(groups, minlength=count), 1)[:, None]).astype(np.float32)
-    return found
 
 
 def _nearest(candidates: Candidates, means: FloatArray, centers: FloatArray) -> IntArray:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_augment.errors import ConfigError
+from gan_augment.search import squared_distances
 from gan_augment.selection.base import SetSelector, joined, member, members
 from gan_augment.selection.copies import searched, twin_distance
 from gan_augment.types import Candidates, FloatArray, IntArray
@@ -102,24 +103,19 @@ def first_of_each(features: FloatArray, limit: float) -> tuple[npt.NDArray[np.bo
     center = features.mean(axis=0, dtype=np.float64)
     for start in range(0, len(features), _BLOCK):
         rows = slice(start, min(len(features), start + _BLOCK))
-        block = features[rows] - center
+        block = features[rows]
         nearest_kept = distance[rows]
         kept = np.flatnonzero(keep[:start])
         for first in range(0, len(kept), _BLOCK):
-            others = features[kept[first : first + _BLOCK]] - center
-            np.minimum(nearest_kept, _distances(block, others).min(axis=1), out=nearest_kept)
-        within = _distances(block, block)
+            others = features[kept[first : first + _BLOCK]]
+            apart = squared_distances(block, others, center).min(axis=1)
+            np.minimum(nearest_kept, np.sqrt(apart), out=nearest_kept)
+        within = np.sqrt(squared_distances(block, block, center))
         for row in range(len(block)):
             if nearest_kept[row] > limit:
                 keep[start + row] = True
                 np.minimum(nearest_kept[row + 1 :], within[row, row + 1 :], out=nearest_kept[row + 1 :])
     return keep, distance
-
-
-def _distances(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    squared = (one**2).sum(axis=1)[:, None] - 2 * one @ other.T + (other**2).sum(axis=1)
-    distances: npt.NDArray[np.float64] = np.sqrt(np.maximum(squared, 0))
-    return distances
 
 
 def _spacing(features: FloatArray, labels: IntArray) -> FloatArray:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from gan_augment.errors import whole
 from gan_augment.neighbours import nearest_of_class
+from gan_augment.search import squared_distances
 from gan_augment.selection.base import FittedSelector, ScoreSelector, State
 from gan_augment.selection.thresholds import Share
 from gan_augment.types import Candidates, FloatArray, IntArray
@@ -174,13 +175,13 @@ class NeighbourSelector(_OnReals):
         others = [other for other in others if other != own]
         places = [self._places(mine, other.stop - other.start) for other in others]
         ranks = sorted({place for place, _ in places}) or [min(self.k, mine) - 1]
-        to_own = _squared(features, state["features"][own])
+        to_own = squared_distances(features, state["features"][own])
         ranked = np.argpartition(to_own, ranks, axis=1)
         if not others:
             return _exact(features, state["features"][own.start + ranked[:, ranks[0]]])
         worst, pair = np.full(len(features), -np.inf), np.zeros((2, len(features)), np.int64)
         for other, (place, far) in zip(others, places, strict=True):
-            squared = _squared(features, state["features"][other])
+            squared = squared_distances(features, state["features"][other])
             ours, theirs = ranked[:, place], np.argpartition(squared, far, axis=1)[:, far]
             ratio = to_own[row, ours] / np.maximum(squared[row, theirs], _LEAST**2)
             better = ratio > worst
@@ -232,21 +233,13 @@ def _exact(features: FloatArray, others: FloatArray) -> FloatArray:
     return distances
 
 
-def _squared(features: FloatArray, real: FloatArray) -> npt.NDArray[np.float64]:
-    """Returns squared distances `(n, m)` by a product, in float64: far from exact only where they are about nothing."""
-    center = real.mean(axis=0, dtype=np.float64)
-    one, other = features - center, real - center
-    squared: npt.NDArray[np.float64] = (one**2).sum(1)[:, None] - 2 * one @ other.T + (other**2).sum(1)
-    return np.maximum(squared, 0, out=squared)
-
-
 def _least_ratio(real: FloatArray, radii: FloatArray, features: FloatArray) -> FloatArray:
     """Returns min over x of d(x, g) / r(x) for each g, `(n,)`; all x count, as the nearest may have a small ball."""
     best, winner = np.full(len(features), np.inf), np.zeros(len(features), np.int64)
     size = np.maximum(radii.astype(np.float64), _LEAST)
     for start in range(0, len(real), _REALS):
         part = slice(start, start + _REALS)
-        ratio = _squared(features, real[part]) / size[part] ** 2
+        ratio = squared_distances(features, real[part]) / size[part] ** 2
         place = ratio.argmin(axis=1)
         found = ratio[np.arange(len(place)), place]
         winner = np.where(found < best, start + place, winner)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gan_augment.selection.rows import group_means
 from gan_augment.types import Candidates, FloatArray
 
 __all__ = ["class_means", "pooled_precision", "squared_mahalanobis"]
@@ -14,9 +15,8 @@ _MOST_ROWS = 20_000
 
 def class_means(features: FloatArray, labels: npt.NDArray[np.int64], classes: int) -> FloatArray:
     """Returns the mean of each class `(classes, D)`, in float64 inside; NaN for a class without rows."""
-    means = np.full((classes, features.shape[1]), np.nan, np.float32)
-    for label in np.unique(labels):
-        means[label] = features[labels == label].mean(axis=0, dtype=np.float64)
+    there = np.bincount(labels, minlength=classes) > 0
+    means: FloatArray = np.where(there[:, None], group_means(features, labels, classes), np.nan).astype(np.float32)
     return means
 
 

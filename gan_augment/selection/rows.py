@@ -3,17 +3,30 @@
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gan_augment.artifacts import storing
 from gan_augment.clusters import centroid_distances
-from gan_augment.types import Candidates, FloatArray, IntArray
+from gan_augment.search import blocks_of
+from gan_augment.types import Candidates, FloatArray, IntArray, side_by_side
 
-__all__ = ["blocks", "canonical_order", "joined", "member", "members", "parts_of", "taken", "to_centroids"]
+__all__ = [
+    "blocks",
+    "canonical_order",
+    "group_means",
+    "joined",
+    "member",
+    "members",
+    "parts_of",
+    "taken",
+    "to_centroids",
+    "unseen_by",
+]
 
 _BLOCK_BYTES = 64 * 2**20
 _COPIED_BYTES = 256 * 2**20
@@ -68,8 +81,41 @@ def members(candidates: Candidates) -> int:
 
 def joined(candidates: Candidates) -> FloatArray:
     """Returns features `(N, D)`; those of several judges side by side, `(N, K D)`."""
-    features: FloatArray = np.ascontiguousarray(candidates.features.reshape(len(candidates), -1))
-    return features
+    return np.ascontiguousarray(side_by_side(candidates.features))
+
+
+def group_means(
+    features: FloatArray,
+    groups: IntArray,
+    count: int,
+    seen: Callable[[FloatArray, slice], npt.NDArray[Any]] | None = None,
+) -> npt.NDArray[np.float64]:
+    """Returns the mean `(count, D)` of the rows of each group, block by block; zero for a group without rows.
+
+    Args:
+        features: `(N, D)` or `(N, K, D)`, whose K spaces stand side by side; may be memory-mapped.
+        groups: `(N,)` from 0 to `count - 1`.
+        count: Number of groups.
+        seen: What is averaged in place of a block of features `(n, K D)`, given it and its rows; None for itself.
+    """
+    width = int(np.prod(features.shape[1:]))
+    sums = np.zeros((count, width))
+    for rows in blocks_of(len(features), width):
+        order = np.argsort(groups[rows], kind="stable")
+        there, first = np.unique(groups[rows][order], return_index=True)
+        block = features[rows].reshape(-1, width)
+        shown = block if seen is None else seen(block, rows)
+        sums[there] += np.add.reduceat(shown[order].astype(np.float64, copy=False), first, axis=0)
+    means: npt.NDArray[np.float64] = sums / np.maximum(np.bincount(groups, minlength=count), 1)[:, None]
+    return means
+
+
+def unseen_by(real: Candidates, judge: int) -> npt.NDArray[np.bool_]:
+    """Returns which real images `(N,)` a judge has not seen; all where that is not known."""
+    if real.fold is None:
+        return np.ones(len(real), bool)
+    unseen: npt.NDArray[np.bool_] = real.fold == judge if members(real) > 1 else real.fold >= 0
+    return unseen
 
 
 def canonical_order(candidates: Candidates, rows: IntArray) -> IntArray:

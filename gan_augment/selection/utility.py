@@ -9,6 +9,7 @@ import numpy.typing as npt
 from gan_augment.errors import ConfigError
 from gan_augment.selection.base import KEPT, UNKNOWN, ScoreSelector, State, blocks, member, members
 from gan_augment.selection.kinds import ProbabilitySelector, probs_of
+from gan_augment.selection.rows import unseen_by
 from gan_augment.selection.thresholds import Share
 from gan_augment.types import Candidates, Decision, FloatArray, IntArray
 
@@ -117,11 +118,8 @@ class GradientSelector(ScoreSelector):
         probs_of(real, self.name)
         told: npt.NDArray[np.int64] = np.zeros(len(counts), np.int64)
         for judge in range(number):
-            unseen = (
-                np.ones(len(real), bool) if real.fold is None else real.fold == (judge if number > 1 else real.fold)
-            )
-            unseen &= True if real.fold is None else real.fold >= 0
-            learned = self._learn(member(real, judge)[unseen] if not unseen.all() else member(real, judge))
+            unseen, seen = unseen_by(real, judge), member(real, judge)
+            learned = self._learn(seen if unseen.all() else seen[unseen])
             self.state_ |= {f"{judge}/{name}": array for name, array in learned.items()}
             told += np.bincount(real.labels[unseen], minlength=len(counts))
         self.state_ |= {"known": counts > 0, "scales": np.ones(number, np.float32)}

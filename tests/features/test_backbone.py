@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import http.server
-import json
 import os
 import shutil
 import threading
@@ -23,6 +22,7 @@ from gan_augment.errors import ArtifactError, ConfigError, SynthesizerError
 from gan_augment.features import TorchvisionExtractor
 from gan_augment.images import resize
 from tests.conftest import untouched_rng
+from tests.helpers import set_in
 
 SMALL = "shufflenet_v2_x0_5"
 IMAGES = torch.rand(3, 3, 40, 30, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -284,14 +284,6 @@ def test_code_in_a_downloaded_file_is_not_run(served: tuple[Path, str], hub: Pat
 # -- folders ----------------------------------------------------------------------------------------------------------
 
 
-def in_json(**values: Any) -> Callable[[Path], None]:
-    def damage(folder: Path) -> None:
-        about = json.loads((folder / "extractor.json").read_text())
-        (folder / "extractor.json").write_text(json.dumps({**about, **values}))
-
-    return damage
-
-
 def other_weights(folder: Path) -> None:
     tensors = load_file(folder / "weights.safetensors")
     save_file({**tensors, "module.fc.bias": tensors["module.fc.bias"] + 1}, folder / "weights.safetensors")
@@ -301,12 +293,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no json": (lambda folder: (folder / "extractor.json").unlink(), "found no extractor.json"),
     "no weights": (lambda folder: (folder / "weights.safetensors").unlink(), "found no such file"),
     "other weights": (other_weights, "found another; the folder is damaged"),
-    "another model": (in_json(model="shufflenet_v2_x1_0"), "found others"),
-    "a model that is none": (in_json(model="os.system"), "found 'os.system'"),
-    "absurd side": (in_json(side=10**9), "a side of 1000000000"),
-    "a setting missing": (in_json(normalise=[1]), "damaged"),
-    "no such layer": (in_json(layer="tail"), "expected layer="),
-    "another size": (in_json(image_size=[33]), "found another"),
+    "another model": (set_in("model", "shufflenet_v2_x1_0"), "found others"),
+    "a model that is none": (set_in("model", "os.system"), "found 'os.system'"),
+    "absurd side": (set_in("side", 10**9), "a side of 1000000000"),
+    "a setting missing": (set_in("normalise", [1]), "damaged"),
+    "no such layer": (set_in("layer", "tail"), "expected layer="),
+    "another size": (set_in("image_size", [33]), "found another"),
 }
 
 

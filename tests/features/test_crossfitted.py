@@ -1,6 +1,5 @@
 """CrossFittedExtractor: who has seen what, and folders that are damaged on purpose."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ from gan_augment.pool import SyntheticPool
 from gan_augment.selection import CentroidSelector
 from gan_augment.source import RawView
 from tests.conftest import untouched_rng
-from tests.helpers import Pictures, toy_synthesizer, untrained_judge, view
+from tests.helpers import Pictures, set_in, toy_synthesizer, untrained_judge, view
 
 
 def fitted(dataset: Any, **kept: Any) -> CrossFittedExtractor:
@@ -184,14 +183,6 @@ def test_what_cannot_be_cross_fitted(judges: CrossFittedExtractor) -> None:
 # -- folders ----------------------------------------------------------------------------------------------------------
 
 
-def in_json(**values: Any) -> Callable[[Path], None]:
-    def damage(folder: Path) -> None:
-        about = json.loads((folder / "extractor.json").read_text())
-        (folder / "extractor.json").write_text(json.dumps({**about, **values}))
-
-    return damage
-
-
 def in_folds(change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> Callable[[Path], None]:
     return lambda folder: save_file(change(load_file(folder / "folds.safetensors")), folder / "folds.safetensors")
 
@@ -206,12 +197,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no folds": (lambda folder: (folder / "folds.safetensors").unlink(), "found no such file"),
     "a judge missing": (lambda folder: shutil.rmtree(folder / "judge-1"), "found no extractor.json"),
     "another judge": (other_judge, "found others; the folder is damaged|several kinds"),
-    "too many judges": (in_json(judges=10**9), "1 to 100 judges"),
-    "judges are text": (in_json(judges="three"), "1 to 100 judges"),
-    "no judges": (in_json(judges=0), "1 to 100 judges"),
-    "a judge left out": (in_json(judges=2), "damaged"),
-    "newer": (in_json(version=9), "newer release"),
-    "another fingerprint": (in_json(fingerprint="0"), "found others"),
+    "too many judges": (set_in("judges", 10**9), "1 to 100 judges"),
+    "judges are text": (set_in("judges", "three"), "1 to 100 judges"),
+    "no judges": (set_in("judges", 0), "1 to 100 judges"),
+    "a judge left out": (set_in("judges", 2), "damaged"),
+    "newer": (set_in("version", 9), "newer release"),
+    "another fingerprint": (set_in("fingerprint", "0"), "found others"),
     "folds swapped": (in_folds(lambda t: {**t, "fold": t["fold"].flip(0)}), "found others"),
     "folds cut": (in_folds(lambda t: {**t, "fold": t["fold"][:3].clone()}), "damaged"),
     "folds beyond": (in_folds(lambda t: {**t, "fold": t["fold"] + 5}), "damaged"),

@@ -1,6 +1,5 @@
 """DiscriminatorExtractor: what it sees beside real images, what a short training taught it, and damaged folders."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ from gan_augment.synthesizers import TrainedSynthesizer
 from gan_augment.types import Extractor, HasLogits
 from tests.contracts.cyclegan import CycleShaped
 from tests.contracts.test_recipes import SPECS, dataset
-from tests.helpers import Pictures, toy_synthesizer, view
+from tests.helpers import Pictures, set_in, toy_synthesizer, view
 
 NAMES = ["0", "1", "2"]
 
@@ -185,19 +184,6 @@ def test_a_pool_is_built_by_its_rejection(trained: tuple[TrainedSynthesizer, Pic
 
 
 # -- folders ------------------------------------------------------------------------------------------------------
-
-
-def set_in(*path: Any) -> Callable[[Path], None]:
-    def damage(folder: Path) -> None:
-        about = json.loads((folder / "extractor.json").read_text())
-        *keys, last, value = path
-        inner = about
-        for key in keys:
-            inner = inner[key]
-        inner[last] = value
-        (folder / "extractor.json").write_text(json.dumps(about))
-
-    return damage
 
 
 def changed(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path], None]:

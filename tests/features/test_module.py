@@ -1,6 +1,5 @@
 """ModuleExtractor: what of a network it reads, how it leaves it, and folders that are damaged on purpose."""
 
-import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from gan_augment.features import ModuleExtractor, load_extractor
 from gan_augment.fingerprint import FittedOn
 from tests.conftest import untouched_rng
 from tests.features.networks import Net
+from tests.helpers import set_in
 
 IMAGES = torch.rand(5, 3, 9, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
@@ -303,14 +303,6 @@ def test_state_that_is_no_tensor_is_not_pickled(tmp_path: Path) -> None:
         extractor.save(tmp_path / "own")
 
 
-def in_json(**values: Any) -> Callable[[Path], None]:
-    def damage(folder: Path) -> None:
-        about = json.loads((folder / "extractor.json").read_text())
-        (folder / "extractor.json").write_text(json.dumps({**about, **values}))
-
-    return damage
-
-
 def other_weights(folder: Path) -> None:
     tensors = load_file(folder / "weights.safetensors")
     save_file({**tensors, "module.head.bias": tensors["module.head.bias"] + 1}, folder / "weights.safetensors")
@@ -323,13 +315,13 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no weights": (lambda folder: (folder / "weights.safetensors").unlink(), "found no such file"),
     "a pickle": (lambda folder: torch.save(Net().state_dict(), folder / "weights.safetensors"), "damaged file"),
     "other weights": (other_weights, "found others; the file is damaged"),
-    "no such layer": (in_json(layer="tail"), "expected layer= among"),
-    "layer is a list": (in_json(layer=["body"]), "damaged"),
-    "take what": (in_json(take="all"), "take="),
-    "size is text": (in_json(image_size="large"), "damaged"),
-    "channels are many": (in_json(channels=-3), "damaged"),
-    "one std": (in_json(normalise=[[0.5]]), "damaged"),
-    "classes are a number": (in_json(classes=4), "damaged"),
+    "no such layer": (set_in("layer", "tail"), "expected layer= among"),
+    "layer is a list": (set_in("layer", ["body"]), "damaged"),
+    "take what": (set_in("take", "all"), "take="),
+    "size is text": (set_in("image_size", "large"), "damaged"),
+    "channels are many": (set_in("channels", -3), "damaged"),
+    "one std": (set_in("normalise", [[0.5]]), "damaged"),
+    "classes are a number": (set_in("classes", 4), "damaged"),
 }
 
 

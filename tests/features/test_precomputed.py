@@ -1,6 +1,5 @@
 """PrecomputedFeatures and PixelExtractor: known answers, images that are not known, damaged folders."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from gan_augment.features.keys import image_keys
 from gan_augment.fingerprint import FittedOn
 from gan_augment.pool import SyntheticPool
 from gan_augment.quality import audit
-from tests.helpers import Pictures, view
+from tests.helpers import Pictures, set_in, view
 
 IMAGES = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 FEATURES = np.arange(24, dtype=np.float32).reshape(6, 4)
@@ -116,14 +115,6 @@ def test_tables_that_cannot_be_joined() -> None:
             one.joined(other)
 
 
-def in_json(**values: Any) -> Callable[[Path], None]:
-    def damage(folder: Path) -> None:
-        about = json.loads((folder / "extractor.json").read_text())
-        (folder / "extractor.json").write_text(json.dumps({**about, **values}))
-
-    return damage
-
-
 def in_table(change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> Callable[[Path], None]:
     return lambda folder: save_file(change(load_file(folder / "table.safetensors")), folder / "table.safetensors")
 
@@ -138,9 +129,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "fewer rows": (in_table(lambda t: {**t, "features": t["features"][:2].clone()}), "damaged"),
     "features in bfloat16": (in_table(lambda t: {**t, "features": t["features"].bfloat16()}), "damaged"),
     "probs missing": (in_table(lambda t: {k: v for k, v in t.items() if k != "probs"}), "damaged"),
-    "classes are a number": (in_json(classes=3), "damaged"),
-    "image_spec is text": (in_json(image_spec="x"), "damaged"),
-    "another fingerprint": (in_json(fingerprint=None), "found another"),
+    "classes are a number": (set_in("classes", 3), "damaged"),
+    "image_spec is text": (set_in("image_spec", "x"), "damaged"),
+    "another fingerprint": (set_in("fingerprint", None), "found another"),
 }
 
 
@@ -177,6 +168,6 @@ def test_pixels_that_cannot_be(tmp_path: Path) -> None:
             PixelExtractor((4, 4)).extract(torch.zeros(shape))
     folder = PixelExtractor(4).save(tmp_path / "pixels")
     for size in ("x", None, [0], [4, 4, 4, 4]):
-        in_json(image_size=size)(folder)
+        set_in("image_size", size)(folder)
         with pytest.raises(ArtifactError, match="damaged"):
             PixelExtractor.load(folder)

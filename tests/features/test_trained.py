@@ -1,6 +1,5 @@
 """TrainedExtractor: what it learns, and folders that are damaged on purpose."""
 
-import json
 import math
 import shutil
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from gan_augment.errors import ArtifactError, ConfigError, DataError, SynthesizerError
 from gan_augment.features import TrainedExtractor
 from gan_augment.networks import Classifier, NetworkSpec
-from tests.helpers import Pictures, toy_judge, untrained_judge, view
+from tests.helpers import Pictures, set_in, toy_judge, untrained_judge, view
 
 
 @pytest.fixture(scope="module")
@@ -126,19 +125,6 @@ def test_one_class_cannot_be_judged() -> None:
 
 
 # -- folders ----------------------------------------------------------------------------------------------------------
-
-
-def set_in(*path: Any) -> Callable[[Path], None]:
-    def damage(folder: Path) -> None:
-        about = json.loads((folder / "extractor.json").read_text())
-        *keys, last, value = path
-        inner = about
-        for key in keys:
-            inner = inner[key]
-        inner[last] = value
-        (folder / "extractor.json").write_text(json.dumps(about))
-
-    return damage
 
 
 def without_a_weight(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """TrainedSynthesizer: parents, conditions, and folders that are damaged on purpose."""
 
-import json
+import functools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,9 @@ from gan_augment.artifacts import read_json
 from gan_augment.errors import ArtifactError, SynthesizerError
 from gan_augment.synthesizers import TrainedSynthesizer, load
 from gan_augment.training import fit
-from tests.helpers import Pictures, view
+from tests.helpers import Pictures, set_in, view
+
+damaged_in = functools.partial(set_in, name="synthesizer.json")
 
 
 def fitted(recipe: str = "dagan", base: Any = None, **settings: Any) -> TrainedSynthesizer:
@@ -143,19 +145,6 @@ def test_a_numpy_seed_is_stored(tmp_path: Path) -> None:
         gan.save(tmp_path / "gan")
 
 
-def set_in(*path: Any) -> Callable[[Path], None]:
-    def damage(folder: Path) -> None:
-        about = json.loads((folder / "synthesizer.json").read_text())
-        *keys, last, value = path
-        inner = about
-        for key in keys:
-            inner = inner[key]
-        inner[last] = value
-        (folder / "synthesizer.json").write_text(json.dumps(about))
-
-    return damage
-
-
 def weights(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
         tensors = load_file(folder / "weights.safetensors")
@@ -181,26 +170,26 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "json cut": (lambda folder: (folder / "synthesizer.json").write_text('{"kind"'), "expected JSON"),
     "weights cut": (cut, "damaged file"),
     "a pickle": (lambda folder: torch.save({}, folder / "weights.safetensors"), "damaged file"),
-    "newer version": (set_in("version", 2), "a newer release of gan_augment is needed"),
-    "another kind": (set_in("kind", "gan_augment pool"), "found kind 'gan_augment pool'"),
-    "unknown recipe": (set_in("recipe", "name", "biggan"), "found 'biggan'"),
-    "recipe is text": (set_in("recipe", "dagan"), "damaged"),
-    "recipe is a list": (set_in("recipe", "name", []), "damaged"),
-    "unknown setting": (set_in("recipe", "speed", 3), "settings of recipe dagan"),
-    "another width": (set_in("recipe", "width", 96), "of another shape"),
-    "no grid": (set_in("spec", {}), "damaged"),
-    "another grid": (set_in("spec", "grid", [16, 16]), "fit the networks"),
+    "newer version": (damaged_in("version", 2), "a newer release of gan_augment is needed"),
+    "another kind": (damaged_in("kind", "gan_augment pool"), "found kind 'gan_augment pool'"),
+    "unknown recipe": (damaged_in("recipe", "name", "biggan"), "found 'biggan'"),
+    "recipe is text": (damaged_in("recipe", "dagan"), "damaged"),
+    "recipe is a list": (damaged_in("recipe", "name", []), "damaged"),
+    "unknown setting": (damaged_in("recipe", "speed", 3), "settings of recipe dagan"),
+    "another width": (damaged_in("recipe", "width", 96), "of another shape"),
+    "no grid": (damaged_in("spec", {}), "damaged"),
+    "another grid": (damaged_in("spec", "grid", [16, 16]), "fit the networks"),
     "absurd grid": (
-        lambda folder: [set_in(*path, "grid", [8, 2**40])(folder) for path in (["spec"], ["image_spec"])],
+        lambda folder: [damaged_in(*path, "grid", [8, 2**40])(folder) for path in (["spec"], ["image_spec"])],
         "e",
     ),
-    "absurd width": (set_in("recipe", "width", 2**33), "expected"),
-    "absurd latents": (set_in("recipe", "latent_dim", 2**40), "expected"),
-    "more than absurd": (set_in("recipe", "latent_dim", 2**70), "expected"),
-    "fewer classes": (set_in("classes", ["cat"]), "fit the networks"),
-    "classes are a number": (set_in("classes", 3), "damaged"),
-    "seed is text": (set_in("seed", "zero"), "damaged"),
-    "no range": (set_in("image_spec", "low", []), "damaged"),
+    "absurd width": (damaged_in("recipe", "width", 2**33), "expected"),
+    "absurd latents": (damaged_in("recipe", "latent_dim", 2**40), "expected"),
+    "more than absurd": (damaged_in("recipe", "latent_dim", 2**70), "expected"),
+    "fewer classes": (damaged_in("classes", ["cat"]), "fit the networks"),
+    "classes are a number": (damaged_in("classes", 3), "damaged"),
+    "seed is text": (damaged_in("seed", "zero"), "damaged"),
+    "no range": (damaged_in("image_spec", "low", []), "damaged"),
     "key missing": (weights(lambda tensors: tensors.pop(min(k for k in tensors if k.startswith("gen")))), "1 missing"),
     "key left over": (
         weights(lambda tensors: tensors.update({"generator/more": torch.zeros(1)})),
