@@ -9,7 +9,8 @@ ever. Three rules follow, and each has a test that hangs without it:
 - Products and sums are numpy's, whose threads do survive a fork.
 
 On macOS two copies of libomp can end a process ("OMP: Error #15"). KMP_DUPLICATE_LIB_OK=TRUE silences that at the price
-of wrong results, so it is never set here: set GAN_AUGMENT_NO_FAISS=1 instead, and torch searches.
+of wrong results, so it is never set here (scikit-learn sets it where it is imported): set GAN_AUGMENT_NO_FAISS=1
+instead, and torch searches.
 """
 
 import contextlib
