@@ -90,7 +90,7 @@ def test_a_dataset_searches_in_the_workers_of_a_loader(first: str) -> None:
 
 _ORDER = """
 import os, sys
-os.environ.pop("KMP_DUPLICATE_LIB_OK", None)  # scikit-learn sets it where it is imported, as in the process of the tests
+os.environ.pop("KMP_DUPLICATE_LIB_OK", None)  # which scikit-learn sets where it is imported, as among the tests
 import gan_augment.neighbours
 import numpy as np
 print("faiss" in sys.modules)
