@@ -154,7 +154,7 @@ class Decision:
 
     Attributes:
         keep: `(N,)` bool.
-        score: `(N,)` float32, lower is better.
+        score: `(N,)` float32, lower is better to what gives it; a band, such as the farthest half, drops low ones too.
         reason: `(N,)` str, empty where kept, else why not.
         weight: `(N,)` float32 of at least 0, how much each should count in a loss; None where all count alike.
     """

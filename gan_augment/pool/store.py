@@ -37,7 +37,7 @@ class Columns:
     Attributes:
         label: `(N,)` int64, index into the pool's classes.
         seed: `(N,)` int64.
-        score: `(N,)` float32, the selector's; lower is better.
+        score: `(N,)` float32, the selector's; see `Decision`.
         keep: `(N,)` bool, the selector's decision.
         reason: `(N,)` int64, index into the pool's reasons.
         parent: `(N,)` int64, the item of the dataset that the row was made from.
