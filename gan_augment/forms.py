@@ -11,9 +11,9 @@ from torch import Tensor
 
 from gan_augment.errors import ConfigError, DataError
 
-__all__ = ["RawForm", "is_image"]
+__all__ = ["RawForm", "is_image", "is_mask"]
 
-Kind = Literal["pil", "array", "tensor", "tv_image"]
+Kind = Literal["pil", "array", "tensor", "tv_image", "tv_mask"]
 Layout = Literal["channels_first", "channels_last", "no_channel"]
 
 _MAX_CHANNELS_LAST = 4
@@ -26,6 +26,9 @@ _PIL_MODES = {
     "I": "int32",
     "F": "float32",
 }
+_MASK_DTYPES = ("int64", "bool")
+"""Types that masks may have beside those of images."""
+
 _DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64")
 
 
@@ -36,17 +39,28 @@ def is_image(value: Any) -> bool:
     return isinstance(value, Tensor | np.ndarray) and 2 <= value.ndim <= 4 and 0 not in value.shape
 
 
+def is_mask(value: Any) -> bool:
+    """Tells whether an image may be a segmentation mask: its values are whole numbers, and it has one channel."""
+    if isinstance(value, Image.Image):
+        return value.mode in ("L", "I;16", "I", "1", "P")
+    whole = value.dtype.kind in "uib" if isinstance(value, np.ndarray) else not value.dtype.is_floating_point
+    ends = value.shape[0], value.shape[-1]
+    volume = value.ndim == 3 and min(ends) > _MAX_CHANNELS_LAST
+    return bool(whole) and (value.ndim == 2 or 1 in ends or volume)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RawForm:
     """The form of a raw image: its type, layout, dtype, channels and size.
 
     Attributes:
-        kind: "pil", "array" (numpy), "tensor" or "tv_image" (torchvision's).
+        kind: "pil", "array" (numpy), "tensor", "tv_image" or "tv_mask" (torchvision's).
         layout: Where the channel stands.
         dtype: numpy's name of the dtype.
         channels: Number of channels.
         shape: Spatial shape, `(H, W)` or `(D, H, W)`; None where a dataset holds mixed sizes.
         mode: PIL's mode; None for other kinds.
+        device: Where a tensor lies.
     """
 
     kind: Kind
@@ -55,12 +69,13 @@ class RawForm:
     channels: int
     shape: tuple[int, ...] | None
     mode: str | None = None
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         allowed = {
             "kind": self.kind in get_args(Kind),
             "layout": self.layout in get_args(Layout) and (self.kind != "pil" or self.layout == self._pil_layout),
-            "dtype": isinstance(self.dtype, str) and self.dtype in _DTYPES,
+            "dtype": isinstance(self.dtype, str) and self.dtype in (*_DTYPES, *_MASK_DTYPES),
             "channels": isinstance(self.channels, int) and self.channels >= 1,
             "shape": self.shape is None or (len(self.shape) in (2, 3) and min(self.shape) >= 1),
             "mode": _PIL_MODES.get(self.mode or "") == self.dtype if self.kind == "pil" else self.mode is None,
@@ -80,15 +95,17 @@ class RawForm:
         return 1 + len(self.shape)
 
     @classmethod
-    def of(cls, image: Any) -> "RawForm":
-        """Reads the form off one raw image.
+    def of(cls, image: Any, *, mask: bool = False) -> "RawForm":
+        """Reads the form off one raw image, or off a segmentation mask.
 
         A 3-D array is read as channels last if its last dimension is at most 4, as channels first if its first
         is, else as a volume `(D, H, W)` without channel. A 3-D tensor is always `(C, H, W)`, as in torchvision.
-        With four dimensions it is a volume with a channel.
+        With four dimensions it is a volume with a channel. A mask of three dimensions has a channel only where that
+        counts one.
 
         Raises:
-            DataError: It is no image, or PIL's mode is one that cannot be drawn (a palette, one bit).
+            DataError: It is no image, or of a type that cannot be drawn (PIL's palettes and single bits, a kind of
+                tensor that is not known here).
         """
         if isinstance(image, Image.Image):
             if image.mode not in _PIL_MODES:
@@ -98,31 +115,40 @@ class RawForm:
                 )
             array = np.asarray(image)
             layout: Layout = "no_channel" if array.ndim == 2 else "channels_last"
-            return cls._build("pil", layout, array.dtype, array.shape, image.mode)
+            return cls._build("pil", layout, array.dtype, array.shape, mode=image.mode)
         if not is_image(image):
             found = f"an array of shape {tuple(image.shape)}" if hasattr(image, "shape") else type(image).__name__
             raise DataError(
                 f"expected an image (PIL, or an array or tensor of 2 to 4 dimensions), found {found}; "
                 "give a dataset whose items hold one image and one label"
             )
-        kind: Kind = "array"
-        if isinstance(image, Tensor):
-            from torchvision import tv_tensors
-
-            kind = "tv_image" if isinstance(image, tv_tensors.Image) else "tensor"
-        dtype = str(image.dtype).removeprefix("torch.")
-        return cls._build(kind, _layout(tuple(image.shape), kind), dtype, tuple(image.shape), None)
+        kind, dtype, shape = _kind(image), str(image.dtype).removeprefix("torch."), tuple(image.shape)
+        one = mask and 1 in (shape[0], shape[-1])
+        layout = "no_channel" if mask and len(shape) == 3 and not one else _layout(shape, kind)
+        device = str(image.device) if isinstance(image, Tensor) else "cpu"
+        return cls._build(kind, layout, dtype, shape, mask=mask, device=device)
 
     @classmethod
-    def _build(cls, kind: Kind, layout: Layout, dtype: Any, full: tuple[int, ...], mode: str | None) -> "RawForm":
-        if str(dtype) not in _DTYPES:
+    def _build(
+        cls,
+        kind: Kind,
+        layout: Layout,
+        dtype: Any,
+        full: tuple[int, ...],
+        *,
+        mode: str | None = None,
+        mask: bool = False,
+        device: str = "cpu",
+    ) -> "RawForm":
+        if str(dtype) not in (*_DTYPES, *(_MASK_DTYPES if mask else ())):
             raise DataError(
                 f"expected images of one of the types {', '.join(_DTYPES)}, found {dtype}; convert them in the "
                 "dataset's loader"
             )
         shape = {"no_channel": full, "channels_first": full[1:], "channels_last": full[:-1]}[layout]
         channels = {"no_channel": 1, "channels_first": full[0], "channels_last": full[-1]}[layout]
-        return cls(kind=kind, layout=layout, dtype=str(np.dtype(dtype)), channels=channels, shape=shape, mode=mode)
+        name = str(np.dtype(dtype))
+        return cls(kind=kind, layout=layout, dtype=name, channels=channels, shape=shape, mode=mode, device=device)
 
     def array(self, image: Any) -> npt.NDArray[Any]:
         """Returns a raw image as `(C, *spatial)` in its own dtype; a view where that is possible."""
@@ -134,7 +160,12 @@ class RawForm:
         return np.moveaxis(array, -1, 0) if self.layout == "channels_last" else array
 
     def raw(self, array: npt.NDArray[Any]) -> Any:
-        """Returns `(C, *spatial)` of the raw dtype as a raw image of this form: the inverse of `array`."""
+        """Returns `(C, *spatial)` of the raw dtype as a raw image of this form: the inverse of `array`.
+
+        A grey array is repeated over all channels, as a loader that converts grey files to RGB does it.
+        """
+        if len(array) != self.channels:
+            array = np.broadcast_to(array, (self.channels, *array.shape[1:]))
         if self.layout == "no_channel":
             array = array[0]
         elif self.layout == "channels_last":
@@ -144,11 +175,13 @@ class RawForm:
         if self.kind == "pil":
             return Image.fromarray(np.ascontiguousarray(array))
         tensor = torch.from_numpy(np.array(array))
-        if self.kind == "tv_image":
-            from torchvision import tv_tensors
+        if self.device != "cpu":
+            tensor = tensor.to(self.device)
+        if self.kind == "tensor":
+            return tensor
+        from torchvision import tv_tensors
 
-            return tv_tensors.Image(tensor)
-        return tensor
+        return tv_tensors.Image(tensor) if self.kind == "tv_image" else tv_tensors.Mask(tensor)
 
     def differences(self, other: "RawForm", names: tuple[str, ...] = ()) -> str:
         """Returns in words in what `other` differs, empty where it does not."""
@@ -156,6 +189,21 @@ class RawForm:
         return "; ".join(
             f"{name} {mine[name]} against {theirs[name]}" for name in (names or mine) if mine[name] != theirs[name]
         )
+
+
+def _kind(image: Any) -> Kind:
+    """Returns the kind of an array or a tensor."""
+    if not isinstance(image, Tensor):
+        return "array"
+    from torchvision import tv_tensors
+
+    known: dict[type, Kind] = {Tensor: "tensor", tv_tensors.Image: "tv_image", tv_tensors.Mask: "tv_mask"}
+    if type(image) not in known:
+        raise DataError(
+            f"expected plain tensors, or torchvision's images, found {type(image).__name__}; synthetic images would "
+            "not be of this type: have the dataset give plain tensors, or take its transforms apart (RawView.mode)"
+        )
+    return known[type(image)]
 
 
 def _layout(shape: tuple[int, ...], kind: Kind) -> Layout:

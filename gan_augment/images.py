@@ -146,6 +146,13 @@ class ImageSpec:
             values = values.round().clamp(float(limits.min), float(limits.max))
         return values.numpy().astype(dtype)
 
+    def encode_masks(self, masks: Tensor) -> npt.NDArray[np.int32]:
+        """Returns masks `(N, 1, *grid)` of whole numbers as `(N, 1, *raw_shape)` int32, fitted by nearest cells."""
+        masks = masks.detach().cpu().float()
+        if self.fit == "resize" and tuple(masks.shape[2:]) != self.raw_shape:
+            masks = functional.interpolate(masks, self.raw_shape, mode="nearest-exact")
+        return self._from_grid(masks).round().numpy().astype(np.int32)
+
     def _ranges(self, like: Tensor) -> tuple[Tensor, Tensor]:
         shape = (1, self.channels, *[1] * (like.ndim - 2))
         low, high = (torch.tensor(values, dtype=like.dtype).reshape(shape) for values in (self.low, self.high))

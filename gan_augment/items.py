@@ -1,5 +1,6 @@
-"""Items of a dataset: which part is the image, which the label, and whether two items are the same."""
+"""Items of a dataset: which part is the image, which the label, which a mask, and whether two items are the same."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,36 +10,43 @@ from PIL import Image
 from torch import Tensor
 
 from gan_augment.errors import DataError
-from gan_augment.forms import is_image
+from gan_augment.forms import is_image, is_mask
 
-__all__ = ["ItemStructure", "label_value", "same"]
+__all__ = ["LABEL_KEYS", "ItemStructure", "label_value", "same"]
 
 _IMAGE_KEYS = ("image", "img", "pixel_values", "images", "x")
-_LABEL_KEYS = ("label", "labels", "target", "targets", "y", "class")
+LABEL_KEYS = ("label", "labels", "target", "targets", "y", "class")
+_MASK_KEYS = ("mask", "masks", "seg", "segmentation", *LABEL_KEYS)
+
+Key = int | str
 
 
 @dataclass(frozen=True)
 class ItemStructure:
-    """How an item is built: a bare image, or an image and a label in a tuple, list, named tuple or dict.
+    """How an item is built: a bare image, or an image, a label, a mask and more in a tuple, named tuple, list or dict.
 
     Attributes:
         kind: The container.
         image: Index or key of the image; None for a bare image.
         label: Index or key of the label; None where the item has none.
         factory: The named tuple's class; None for other containers.
+        mask: Index or key of the segmentation mask; None where the item has none.
+        extras: Indices or keys of all other parts.
     """
 
     kind: Literal["image", "tuple", "list", "namedtuple", "dict"]
-    image: int | str | None = None
-    label: int | str | None = None
+    image: Key | None = None
+    label: Key | None = None
     factory: type | None = None
+    mask: Key | None = None
+    extras: tuple[Key, ...] = ()
 
     @classmethod
     def of(cls, item: Any) -> "ItemStructure":
         """Reads the structure off one item.
 
         Raises:
-            DataError: There is no image, more than one, or a part that is neither the image nor the label.
+            DataError: There is no image, or more than one beside a mask.
         """
         if is_image(item):
             return cls("image")
@@ -54,38 +62,48 @@ class ItemStructure:
     @classmethod
     def _of_dict(cls, item: Mapping[Any, Any]) -> "ItemStructure":
         images = [key for key in item if is_image(item[key])]
+        masks = [key for key in images if key in _MASK_KEYS and is_mask(item[key])] if len(images) > 1 else []
+        images = [key for key in images if key not in masks]
         named = [key for key in _IMAGE_KEYS if key in images]
         image = named[0] if named else images[0] if len(images) == 1 else None
-        label = next((key for key in _LABEL_KEYS if key in item and key != image), None)
-        extra = [key for key in item if key not in (image, label)]
-        if image is None or extra:
+        if image is None or len(images) > 1 or len(masks) > 1:
             raise DataError(
-                f"expected a dict of one image (under one of {', '.join(_IMAGE_KEYS)}) and one label (under one "
-                f"of {', '.join(_LABEL_KEYS)}), found the keys {', '.join(map(str, item))}; synthetic items cannot "
-                "be given values for other keys: wrap the dataset so that its items hold these two"
+                f"expected a dict of one image (under one of {', '.join(_IMAGE_KEYS)}, or the only one), and perhaps a "
+                f"mask (under one of {', '.join(_MASK_KEYS[:4])}) and a label (under one of {', '.join(LABEL_KEYS)}), "
+                f"found the keys {', '.join(map(str, item))}; wrap the dataset so that its items hold these"
             )
-        return cls("dict", image, label)
+        mask = masks[0] if masks else None
+        rest = [key for key in item if key not in (image, mask)]
+        label = next((key for key in LABEL_KEYS if key in rest), None)
+        return cls("dict", image, label, None, mask, tuple(key for key in rest if key != label))
 
     @classmethod
     def _of_sequence(cls, item: Any) -> "ItemStructure":
-        if len(item) not in (1, 2) or not is_image(item[0]) or (len(item) == 2 and is_image(item[1])):
+        others = [at for at in range(1, len(item)) if is_image(item[at])]
+        if not item or not is_image(item[0]) or len(others) > 1 or not all(is_mask(item[at]) for at in others):
             found = ", ".join(type(part).__name__ for part in item)
             raise DataError(
-                f"expected items (image, label), found ({found}); synthetic items cannot be given values for "
-                "other parts (a mask, boxes): wrap the dataset so that its items hold an image and a label"
+                f"expected items (image, label), (image, mask) or (image, mask, label), found ({found}); wrap the "
+                "dataset so that its items begin with the image and hold one mask at most"
             )
-        label = 1 if len(item) == 2 else None
-        if hasattr(item, "_fields"):
-            return cls("namedtuple", 0, label, type(item))
-        return cls("tuple" if isinstance(item, tuple) else "list", 0, label)
+        mask = others[0] if others else None
+        rest = [at for at in range(1, len(item)) if at != mask]
+        label = rest[0] if rest else None
+        named = hasattr(item, "_fields")
+        kind: Any = "namedtuple" if named else "tuple" if isinstance(item, tuple) else "list"
+        return cls(kind, 0, label, type(item) if named else None, mask, tuple(rest[1:]))
 
     def split(self, item: Any) -> tuple[Any, Any]:
         """Returns the image and the label of an item; None for a label that it has not."""
         image = item if self.image is None else item[self.image]
         return image, None if self.label is None else item[self.label]
 
+    def mask_of(self, item: Any) -> Any:
+        """Returns the mask of an item; None where it has none."""
+        return None if self.mask is None else item[self.mask]
+
     def assemble(self, image: Any, label: Any) -> Any:
-        """Returns an item of this structure: the inverse of `split`."""
+        """Returns an item of this structure without mask and extras: the inverse of `split`."""
         if self.kind == "image":
             return image
         if self.kind == "dict":
@@ -94,6 +112,24 @@ class ItemStructure:
         if self.factory is not None:
             return self.factory(*parts)
         return parts if self.kind == "tuple" else list(parts)
+
+    @property
+    def plain(self) -> bool:
+        """Whether an item holds the image and the label only, so that `assemble` makes all of it."""
+        return self.mask is None and not self.extras
+
+    def replaced(self, item: Any, parts: Mapping[Key, Any]) -> Any:
+        """Returns a shallow copy of `item` in which the parts under some keys (None: the bare image) are others."""
+        if self.kind == "image":
+            return next(iter(parts.values()), item)
+        if self.kind == "dict":
+            new = copy.copy(item)  # keeps the type of a dict
+            new.update(parts)
+            return new
+        values = [parts.get(at, value) for at, value in enumerate(item)]
+        if self.factory is not None:
+            return self.factory(*values)
+        return tuple(values) if self.kind == "tuple" else values
 
 
 def label_value(label: Any) -> int | str:

@@ -33,7 +33,6 @@ __all__ = [
 ]
 
 _NAMES = ("transform", "target_transform", "transforms")
-_WAYS = ("separate", "joint", "item")
 
 
 class Identity:
@@ -154,11 +153,23 @@ def has_transforms(dataset: Any) -> bool:
     return any(isinstance(layer, TensorDataset) or _own(layer).keys() & set(_NAMES) for layer in layers(dataset, 0))
 
 
+def is_albumentations(transform: Any) -> bool:
+    """Tells whether a transform is albumentations', by its module: it need not be installed."""
+    return type(transform).__module__.partition(".")[0] == "albumentations"
+
+
 def call_transform(transform: Any, image: Any) -> Any:
     """Calls a transform on an image; albumentations' in its own way, by keyword."""
-    if type(transform).__module__.partition(".")[0] == "albumentations":
-        return transform(image=image)["image"]
-    return transform(image)
+    return transform(image=image)["image"] if is_albumentations(transform) else transform(image)
+
+
+def call_on_pair(transform: Any, image: Any, mask: Any) -> tuple[Any, Any]:
+    """Calls a transform on an image and its mask together."""
+    if is_albumentations(transform):
+        found = transform(image=image, mask=mask)
+        return found["image"], found["mask"]
+    image, mask = transform(image, mask)
+    return image, mask
 
 
 class Pipeline:
@@ -167,7 +178,8 @@ class Pipeline:
     Args:
         through: The layers, outermost first.
         ways: For each layer, how its transforms are called: "separate" (`transform(image)` and
-            `target_transform(label)`), "joint" (`transforms(image, label)`) or "item" (`transform(item)`).
+            `target_transform(label)`, or of the mask where there is no label), "joint" (`transforms(image, label)`, or
+            the mask), "pair" (`transform(image, mask)`) or "item" (`transform(item)`).
     """
 
     def __init__(self, through: list[Any], ways: tuple[str, ...]) -> None:
@@ -175,37 +187,48 @@ class Pipeline:
         for layer, way in reversed(list(zip(through, ways, strict=True))):
             own = _own(layer)
             first = own.get("transforms" if way == "joint" else "transform")
-            target = own.get("target_transform") if way == "separate" else None
+            target = own.get("target_transform") if way in ("separate", "pair") else None
             if first is not None or target is not None:
                 self._steps.append((way, first, target))
 
     def __call__(self, item: Any, structure: ItemStructure) -> Any:
         """Returns the raw `item`, of this `structure`, as the base would have given it."""
+        second = structure.mask if structure.label is None else structure.label
         for way, first, target in self._steps:
             if way == "item":
                 item = first(item)
                 continue
-            image, label = structure.split(item)
+            image = item if structure.image is None else item[structure.image]
+            parts = {}
             if way == "joint":
-                image, label = first(image, label)
-            else:
-                image = image if first is None else call_transform(first, image)
-                label = label if target is None else target(label)
-            item = structure.assemble(image, label)
+                image, parts[second] = first(image, item[second])
+            elif way == "pair":
+                image, parts[structure.mask] = call_on_pair(first, image, item[structure.mask])
+            elif first is not None:
+                image = call_transform(first, image)
+            if target is not None:
+                parts[second] = target(item[second])
+            item = structure.replaced(item, {structure.image: image, **parts})
         return item
 
 
-def _possible_ways(layer: Any) -> list[str]:
+def _possible_ways(layer: Any, structure: ItemStructure) -> list[str]:
     own = _own(layer)
     if all(own.get(name) is None for name in _NAMES):
         return ["separate"]
     ways = ["separate"] if own.get("transform") is not None or own.get("target_transform") is not None else []
     ways += ["joint"] if own.get("transforms") is not None else []
+    ways += ["pair"] if own.get("transform") is not None and structure.mask is not None else []
     return ways + (["item"] if own.get("transform") is not None else [])
 
 
-def prove(base: Any, index: int) -> Pipeline | None:
+def prove(base: Any, index: int, source: Any = None) -> Pipeline | None:
     """Finds how the base's transforms are called, and proves it on item `index`.
+
+    Args:
+        base: The dataset.
+        index: Of the item.
+        source: What is taken apart in place of the base: the same, with datasets of other libraries opened.
 
     The base's own item and the pipeline's, each from copies of the transforms in the same state and under the
     same global seeds, must agree in every value; random augmentation included.
@@ -213,19 +236,20 @@ def prove(base: Any, index: int) -> Pipeline | None:
     Returns:
         The pipeline over the base's own transforms, or None where no way of calling them gives the base's item.
     """
-    through = layers(base, index)
+    source = base if source is None else source
+    through = layers(source, index)
     with preserved_rng(seed=0):
         wanted = twin(base)[index]
     try:
         with preserved_rng(seed=0):
-            raw = stripped(base)[index]
+            raw = stripped(source)[index]
     except Exception:  # the base goes on with what its transform gives, and cannot with a raw image
         return None
     try:
         structure = ItemStructure.of(raw)
     except ValueError:
         structure = ItemStructure("image")
-    for ways in itertools.product(*map(_possible_ways, through)):
+    for ways in itertools.product(*(_possible_ways(layer, structure) for layer in through)):
         copies = [twin(layer) for layer in through]
         with preserved_rng(seed=0):
             try:

@@ -4,10 +4,11 @@ GANs, judges, pools and fingerprints see *raw* items, before the user's transfor
 last, on real and synthetic images alike.
 """
 
+import copy
 import functools
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -20,6 +21,7 @@ from torch.utils.data import IterableDataset, Subset
 from gan_augment.errors import ConfigError, DataError
 from gan_augment.fingerprint import FittedOn, hash_array, hash_groups, hash_image
 from gan_augment.forms import RawForm
+from gan_augment.hosts import FRAME, Frame, opened
 from gan_augment.images import ImageSpec, network_grid
 from gan_augment.items import ItemStructure, label_value
 from gan_augment.pipelines import Pipeline, has_transforms, innermost, layers, preserved_rng, prove, stripped, twin
@@ -30,14 +32,16 @@ __all__ = ["RawView"]
 
 _LOADER_BYTES = 4 * 2**30
 _IDENTITY_ITEMS = 16
+_NONE: Mapping[Any, Any] = {}
 
 
 class RawView:
     """Reads a map-style dataset before its transforms, and finishes raw images as the dataset would have.
 
     Args:
-        base: Any object with `__len__` and `__getitem__` whose items are (image, label), a dict of the two, or an
-            image: torchvision's datasets, Subset and ConcatDataset of them, TensorDataset, the user's own.
+        base: Any object with `__len__` and `__getitem__` whose items hold an image, and perhaps a label, a mask and
+            more, in a tuple, a named tuple or a dict: torchvision's datasets, Subset and ConcatDataset of them,
+            TensorDataset, those of Hugging Face, MedMNIST, MONAI and torchio, the user's own.
         targets: One class for each item; always wins over what is found in the base.
         groups: One group (patient, slide, scanner) for each item; optional.
         progress: Whether to show progress bars on a terminal.
@@ -50,6 +54,9 @@ class RawView:
         classes: Class names.
         values: The label that stands for each class in the items: a whole number or a string.
         groups: `(N,)`, or None.
+        structure: Where image, label, mask and other parts stand in a raw item.
+        form: The form of the raw images.
+        mask_form: The form of the raw masks; None where items have none.
 
     Raises:
         DataError: The items cannot be read, or have no image or no usable label.
@@ -79,13 +86,16 @@ class RawView:
             raise DataError(f"expected a dataset with images, found an empty {type(base).__name__}")
         self.base = base
         self.progress = progress
-        self._stripped: Any = base
+        self._source = opened(base)
+        self._stripped: Any = self._source
         self._pipelines: dict[tuple[int, ...], Pipeline | None] = {}
         with preserved_rng():  # a dataset may draw random numbers where it is read
             self._take_apart()
             first = self._raw_item(0)
             self.structure = ItemStructure.of(first)
             self.form = RawForm.of(self.structure.split(first)[0])
+            mask = self.structure.mask_of(first)
+            self.mask_form = None if mask is None else RawForm.of(mask, mask=True)
             self._set_targets(targets)
         self.groups = None if groups is None else self._column(groups, "groups")
         self._examples: dict[int, tuple[Any, Pipeline | None]] = {}
@@ -118,23 +128,27 @@ class RawView:
 
     def _take_apart(self) -> None:
         self.mode = "as-is"
-        if not has_transforms(self.base):
+        if not has_transforms(self._source):
             return
-        pipeline = self._read(lambda: prove(self.base, 0), 0)
+        pipeline = self._prove(0)
         if pipeline is not None:
             self.mode = "raw"
-            self._stripped = stripped(self.base)
+            self._stripped = stripped(self._source)
             self._pipelines[self._path(0)] = pipeline
 
     def _path(self, index: int) -> tuple[int, ...]:
-        return tuple(map(id, layers(self.base, index)))
+        return tuple(map(id, layers(self._source, index)))
+
+    def _prove(self, index: int) -> Pipeline | None:
+        found: Pipeline | None = self._read(lambda: prove(self.base, index, self._source), index)
+        return found
 
     def _pipeline(self, index: int) -> Pipeline | None:
         if self.mode == "as-is":
             return None
         path = self._path(index)
         if path not in self._pipelines:
-            self._pipelines[path] = self._read(lambda: prove(self.base, index), index)
+            self._pipelines[path] = self._prove(index)
         if self._pipelines[path] is None:
             raise DataError(
                 f"expected the transforms of item {index} to be callable as those of item 0 are, found others that "
@@ -154,7 +168,7 @@ class RawView:
             ) from error
 
     def _file(self, index: int) -> str:
-        dataset, inner = innermost(self.base, index)
+        dataset, inner = innermost(self._source, index)
         samples = getattr(dataset, "samples", None)
         if inner is not None and isinstance(samples, list) and len(samples) == len(dataset):
             return f" ({samples[inner][0]})"
@@ -175,15 +189,15 @@ class RawView:
         return column
 
     def _set_targets(self, given: Any) -> None:
-        names = class_names(self.base)
+        names = class_names(self._source)
         if given is not None:
             values = [label_value(value) for value in self._column(given, "targets")]
         else:
-            copy = twin(self.base)
+            read_from = twin(self.base)
             values, contradicted = find_targets(
-                self.base,
+                self._source,
                 self.structure,
-                read=lambda index: self._read(lambda: copy[index], index),
+                read=lambda index: self._read(lambda: read_from[index], index),
                 progress=self.progress,
             )
             if contradicted and names is not None and len(set(values)) != len(names):
@@ -234,19 +248,30 @@ class RawView:
         """Returns the raw image of an item, before any transform."""
         return self.structure.split(self._raw_item(index))[0]
 
-    def finish(self, image: Any, label: int) -> Any:
+    def finish(self, image: Any, label: int, mask: Any = None, extras: Mapping[Any, Any] = _NONE) -> Any:
         """Returns the item that the base would have given for the raw `image` of class `label`.
 
-        The label object is that of the first real item of the class, so that its type is the base's own; where the
-        parts of a ConcatDataset have different transforms, that item's are used.
+        The label object is that of the first real item of the class, so that its type is the base's own, and so are
+        parts that are not given; where the parts of a ConcatDataset have different transforms, that item's are used.
 
         Args:
             image: A raw image, of the form of the base's own.
             label: A class index.
+            mask: A raw mask, where the items have one.
+            extras: Values of other parts of a raw item, by index or key.
         """
-        example, pipeline = self._example(label)
-        item = self.structure.assemble(image, _fresh(example))
+        raw, pipeline = self.raw_item(label), self._example(label)[1]
+        parts = {self.structure.image: image, **extras}
+        if self.structure.mask is not None and mask is not None:
+            parts[self.structure.mask] = mask
+        item = self.structure.replaced(raw, parts)
         return item if pipeline is None else pipeline(item, self.structure)
+
+    def raw_item(self, label: int) -> Any:
+        """Returns a raw item of a class, without its image, the label and other parts copied: a mould for new ones."""
+        example = self._example(label)[0]
+        names = {name for name in (self.structure.label, *self.structure.extras) if name is not None}
+        return self.structure.replaced(example, {name: _fresh(example[name]) for name in names})
 
     def _example(self, label: int) -> tuple[Any, Pipeline | None]:
         if label not in self._examples:
@@ -254,7 +279,11 @@ class RawView:
             if not len(members):
                 raise DataError(f"expected a class with real images, found none of class {self.classes[label]!r}")
             index = int(members[0])
-            self._examples[label] = self.structure.split(self._raw_item(index))[1], self._pipeline(index)
+            item = self._raw_item(index)
+            parts: dict[Any, Any] = {self.structure.image: None}  # neither image nor file stays
+            if FRAME in self.structure.extras and isinstance(item[FRAME], Frame):
+                parts[FRAME] = item[FRAME].without_files()
+            self._examples[label] = self.structure.replaced(item, parts), self._pipeline(index)
         return self._examples[label]
 
     # -- the whole set: form, range, hashes, images ---------------------------------------------------------------
@@ -271,8 +300,8 @@ class RawView:
 
     @property
     def full_form(self) -> RawForm:
-        """The raw form of all images; its shape is None where sizes are mixed."""
-        return self._scanned().form
+        """The raw form of all images, on the CPU; its shape is None where sizes are mixed."""
+        return replace(self._scanned().form, device="cpu")
 
     @property
     def value_range(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -308,7 +337,7 @@ class RawView:
             DataError: The sizes are mixed and `image_size` is None, or a side is under 8.
         """
         scan = self._scanned()
-        form, low, high = scan.form, scan.low, scan.high
+        form, low, high = self.full_form, scan.low, scan.high
         if image_size is None:
             if form.shape is None:
                 raise DataError(
@@ -348,7 +377,9 @@ class RawView:
         return {**self.__dict__, "_scan": scan, "_pipelines": {}, "_examples": {}}
 
 
-def _fresh(label: Any) -> Any:
-    if isinstance(label, Tensor):
-        return label.clone()
-    return label.copy() if isinstance(label, np.ndarray) else label
+def _fresh(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    return value if isinstance(value, int | str | float) else copy.deepcopy(value)

@@ -32,6 +32,7 @@ FLOORS = {
     "losses": 0,
     "source": 0,
     "pipelines": 0,
+    "hosts": 0,
     "scan": 0,
     "items": 0,
     "targets": 0,

@@ -167,8 +167,8 @@ def _calibration(drawer: Drawer, labels: list[int], seed: int) -> Candidates:
     for label in labels:
         wanted = np.full(_CALIBRATION, label)
         seeds = row_seeds(seed, label, _CALIBRATION)
-        arrays, parents = drawer.draw(wanted, seeds)
-        parts.append(drawer.candidates(arrays, wanted, seeds, parents))
+        drawn = drawer.draw(wanted, seeds)
+        parts.append(drawer.candidates(drawn.arrays, wanted, seeds, drawn.parents))
     return Candidates.concatenate(parts)
 
 
@@ -192,14 +192,14 @@ def _fill(
         with tqdm(total=len(labels), desc="drawing", disable=None if progress else True, leave=False) as bar:
             for start in range(0, len(labels), drawer.chunk):
                 chunk = slice(start, start + drawer.chunk)
-                arrays, parent = drawer.draw(labels[chunk], seeds[chunk])
-                sink.append(arrays)
-                parents.append(parent)
+                drawn = drawer.draw(labels[chunk], seeds[chunk])
+                sink.append(drawn.arrays, drawn.masks)
+                parents.append(drawn.parents)
                 if selector is not None:
-                    seen.append(drawer.candidates(arrays, labels[chunk], seeds[chunk], parent))
+                    seen.append(drawer.candidates(drawn.arrays, labels[chunk], seeds[chunk], drawn.parents))
                     if not at_once:
                         decisions.append(selector.decide(seen.pop()))
-                bar.update(len(arrays))
+                bar.update(len(drawn.arrays))
         if selector is not None and at_once:
             every = Candidates.concatenate(seen)
             decisions = [selector.decide(every)]

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from gan_augment.errors import SynthesizerError
@@ -14,7 +15,15 @@ from gan_augment.selection.eyes import Eye, Seen, group_numbers
 from gan_augment.source import RawView
 from gan_augment.types import Candidates, Extractor, IntArray, Synthesizer
 
-__all__ = ["Drawer", "drawn_spec"]
+__all__ = ["Drawer", "Drawn", "drawn_spec"]
+
+
+class Drawn(NamedTuple):
+    """Rows that were drawn: raw arrays `(n, C, *raw_shape)`, parents `(n,)` (-1: none), masks `(n, 1, *raw_shape)`."""
+
+    arrays: npt.NDArray[Any]
+    parents: IntArray
+    masks: npt.NDArray[np.int32] | None
 
 
 def drawn_spec(synthesizer: Synthesizer, view: RawView, label: int) -> ImageSpec:
@@ -78,20 +87,35 @@ class Drawer:
         self.chunk = batch_rows(spec.grid)
         self._eyes = [Eye(extractor, spec, classes) for extractor in extractors]
 
-    def draw(self, labels: IntArray, seeds: IntArray) -> tuple[npt.NDArray[Any], IntArray]:
-        """Returns raw arrays `(n, C, *raw_shape)` and parents `(n,)` (-1: none), drawn in padded chunks."""
-        arrays, parents = [], []
+    def draw(self, labels: IntArray, seeds: IntArray, sources: Tensor | None = None, *, padded: bool = True) -> Drawn:
+        """Draws rows in chunks of the same size, filled up with the last row.
+
+        Args:
+            labels: `(n,)` classes of the dataset.
+            seeds: `(n,)`.
+            sources: `(n, C, *grid)`, real images to draw from, for an image-conditioned synthesizer.
+            padded: Whether to fill up: a row drawn again is the same bit for bit only so.
+
+        Raises:
+            SynthesizerError: It draws NaN, or images of other channels.
+        """
+        parts = []
         for start in range(0, len(labels), self.chunk):
-            rows = np.minimum(np.arange(start, start + self.chunk), len(labels) - 1)
             count = min(self.chunk, len(labels) - start)
-            drawn = self.synthesizer.sample(self.mapping[labels[rows]], seeds[rows])
+            rows = np.minimum(np.arange(start, start + (self.chunk if padded else count)), len(labels) - 1)
+            given = None if sources is None else {"source": sources[torch.from_numpy(rows)]}
+            drawn = self.synthesizer.sample(self.mapping[labels[rows]], seeds[rows], conditions=given)
             if not drawn.images.isfinite().all():
                 raise SynthesizerError(
                     "expected finite images from the synthesizer, found NaN; its weights are no good"
                 )
-            arrays.append(self.spec.encode(self._channels(drawn.images[:count])))
-            parents.append(np.full(count, -1, np.int64) if drawn.parents is None else drawn.parents[:count])
-        return np.concatenate(arrays), np.concatenate(parents)
+            arrays = self.spec.encode(self._channels(drawn.images[:count]))
+            parents = np.full(count, -1, np.int64) if drawn.parents is None else drawn.parents[:count]
+            masks = None if drawn.masks is None else self.spec.encode_masks(drawn.masks[:count])
+            parts.append(Drawn(arrays, parents, masks))
+        arrays, parents = (np.concatenate([part[at] for part in parts]) for at in (0, 1))
+        masks = [part.masks for part in parts if part.masks is not None]
+        return Drawn(arrays, parents, np.concatenate(masks) if masks else None)
 
     def _channels(self, images: Tensor) -> Tensor:
         found, wanted = images.shape[1], self.spec.channels

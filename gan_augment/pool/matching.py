@@ -1,14 +1,42 @@
 """Seeing a pool as a dataset does: its labels by the dataset's classes, its form by the dataset's."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from gan_augment.errors import DataError
+from gan_augment.forms import RawForm
 from gan_augment.images import ImageSpec
 from gan_augment.pool.pool import SyntheticPool
 from gan_augment.source import RawView
 from gan_augment.types import IntArray
 
-__all__ = ["check_form", "labels_in"]
+__all__ = ["check_form", "labels_in", "twin_form"]
+
+
+def twin_form(form: RawForm, drawn: RawForm, whose: str = "the dataset's own") -> RawForm:
+    """Returns the form in which drawn images are twins of images of `form`: its type and layout, their size.
+
+    Grey images go into a set of RGB ones, as a loader that converts grey files to RGB would have them.
+
+    Args:
+        form: Of the real images.
+        drawn: Of the synthetic ones.
+        whose: Whose images the real ones are, for the message.
+
+    Raises:
+        DataError: They are of another dtype or number of channels, or of other dimensions.
+    """
+    names = ("dtype",) if (drawn.channels, form.channels) == (1, 3) else ("dtype", "channels")
+    different = form.differences(drawn, names)
+    if not different and len(form.shape or drawn.shape or ()) != len(drawn.shape or ()):
+        different = form.differences(drawn, ("shape",))
+    if different:
+        raise DataError(
+            f"expected synthetic images like {whose}, found others: {different} (dataset against pool); "
+            "build the pool with like=the dataset, or give arrays of its type, size and channels"
+        )
+    return replace(form, shape=drawn.shape)
 
 
 def check_form(pool: SyntheticPool, view: RawView, spec: ImageSpec) -> None:

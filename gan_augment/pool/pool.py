@@ -120,7 +120,12 @@ class SyntheticPool:
 
     @classmethod
     def from_arrays(
-        cls, images: npt.ArrayLike, labels: npt.ArrayLike, classes: Sequence[str] | None = None
+        cls,
+        images: npt.ArrayLike,
+        labels: npt.ArrayLike,
+        classes: Sequence[str] | None = None,
+        *,
+        masks: npt.ArrayLike | None = None,
     ) -> "SyntheticPool":
         """Makes a pool of images that the user already has, all of them kept.
 
@@ -129,9 +134,10 @@ class SyntheticPool:
                 that they will be mixed into.
             labels: `(N,)`: the dataset's labels, or class names.
             classes: Class names that integer labels index; None to match labels to the dataset's own.
+            masks: `(N, H, W)`, `(N, 1, H, W)` or of volumes, a segmentation mask of whole numbers for each image.
 
         Raises:
-            DataError: The lengths differ, or a label is none of the classes.
+            DataError: The lengths or sizes differ, or a label is none of the classes.
         """
         images = np.asarray(images.detach().cpu() if isinstance(images, Tensor) else images)
         values = [label_value(value) for value in np.asarray(labels).tolist()]
@@ -176,7 +182,8 @@ class SyntheticPool:
         }
         arrays = np.stack([form.array(image) for image in images])
         own = FittedOn(np.unique(np.array([hash_image(array) for array in arrays], np.int64)))
-        return cls(Store([arrays], columns, about, own))
+        shards = None if masks is None else [_masks(masks, (count, 1, *arrays.shape[2:]))]
+        return cls(Store([arrays], columns, about, own, masks=shards))
 
     # -- columns of the view --------------------------------------------------------------------------------------
 
@@ -304,6 +311,15 @@ class SyntheticPool:
         """Returns the image of a row of the folder, `(C, *raw_shape)` in the raw dtype."""
         return self._store.image(row)
 
+    @property
+    def has_masks(self) -> bool:
+        """Whether each image has a segmentation mask."""
+        return self._store.masks is not None
+
+    def mask(self, row: int) -> npt.NDArray[Any] | None:
+        """Returns the mask of a row of the folder, `(1, *raw_shape)` of whole numbers; None where there are none."""
+        return self._store.mask(row)
+
     def raw(self, row: int) -> Any:
         """Returns the image of a row as a raw image of the dataset: PIL, array or tensor."""
         return self.form.raw(self._store.image(row))
@@ -337,3 +353,11 @@ class SyntheticPool:
             kept = int((own & columns.keep).sum())
             rows.append({"class": name, "candidates": int(own.sum()), "kept": kept, "rejected": rejected})
         return rows
+
+
+def _masks(masks: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
+    """Returns the masks of a pool of arrays as int32 of `shape`."""
+    found = np.asarray(masks.detach().cpu() if isinstance(masks, Tensor) else masks)
+    if found.dtype.kind not in "uib" or found.size != np.prod(shape) or len(found) != shape[0]:
+        raise DataError(f"expected masks= of whole numbers and shape {shape}, found {found.dtype} of {found.shape}")
+    return found.reshape(shape).astype(np.int32)

@@ -1,7 +1,8 @@
 """Where a pool's rows lie: shards of memory-mapped images, and one array a column.
 
 A folder holds `pool.json`, `columns.safetensors` (label, seed, score, keep, reason, parent, weight, a value a row),
-`images-00000.npy`, `images-00001.npy`, ... of `(rows, C, *raw_shape)` in the raw dtype. The folder is written beside
+`images-00000.npy`, `images-00001.npy`, ... of `(rows, C, *raw_shape)` in the raw dtype, and where a synthesizer draws
+segmentation masks `masks-00000.npy`, ... of `(rows, 1, *raw_shape)` int32. The folder is written beside
 its place and renamed into it when it is whole. The same store serves arrays in memory.
 """
 
@@ -22,10 +23,11 @@ from gan_augment.forms import RawForm
 from gan_augment.images import ImageSpec
 from gan_augment.types import IntArray
 
-__all__ = ["KIND", "VERSION", "Columns", "Store", "read_form", "read_store"]
+__all__ = ["KIND", "MASK_DTYPE", "VERSION", "Columns", "Store", "read_form", "read_store"]
 
 KIND = "gan_augment pool"
 VERSION = 1
+MASK_DTYPE = "int32"
 _MOST_SHARDS = 512
 """Each is a file held open; of 65,536 rows they hold 33 million."""
 
@@ -62,6 +64,7 @@ class Store:
         about: What `pool.json` holds.
         fitted_on: Hashes of the images and groups that the synthesizer and the judge were fitted on.
         folder: Where it was read from; None in memory. A store from a folder is pickled as its path.
+        masks: Shards of masks `(rows, 1, *raw_shape)`; None where there are none.
     """
 
     def __init__(
@@ -71,8 +74,10 @@ class Store:
         about: Mapping[str, Any],
         fitted_on: FittedOn | None = None,
         folder: Path | None = None,
+        masks: Sequence[npt.NDArray[Any]] | None = None,
     ) -> None:
-        self.images, self.columns, self.about, self.folder = list(images), columns, about, folder
+        self.images, self.columns, self.about, self.folder = _plain(images), columns, about, folder
+        self.masks = None if masks is None else _plain(masks)
         self.fitted_on = FittedOn() if fitted_on is None else fitted_on
         self._shard_rows = len(self.images[0]) if self.images else 1
 
@@ -85,26 +90,48 @@ class Store:
             raise IndexError(f"expected a row from 0 to {len(self) - 1} of the pool, found {row}")
         shard, at = divmod(row, self._shard_rows)
         image: npt.NDArray[Any] = self.images[shard][at]
-        image.flags.writeable = False
         return image
+
+    def mask(self, row: int) -> npt.NDArray[Any] | None:
+        """Returns the mask of one image `(1, *raw_shape)`, a read-only view of the map; None where there are none."""
+        if self.masks is None or not 0 <= row < len(self):
+            return None
+        shard, at = divmod(row, self._shard_rows)
+        mask: npt.NDArray[Any] = self.masks[shard][at]
+        return mask
 
     def __getstate__(self) -> dict[str, Any]:
         """Hands over the path instead of the images where there is one."""
-        return {**self.__dict__, "images": None} if self.folder is not None else self.__dict__
+        return {**self.__dict__, "images": None, "masks": None} if self.folder is not None else self.__dict__
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Maps the images again."""
         self.__dict__.update(state)
         if self.folder is not None:
-            self.images = _map_shards(self.folder, self.about)
+            self.images, self.masks = _mapped(self.folder, self.about)
 
 
-def _map_shards(folder: Path, about: Mapping[str, Any]) -> list[npt.NDArray[Any]]:
+def _plain(shards: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    """Returns read-only views; of a map a plain array, whose rows are found in a third of the time."""
+    views = [np.asarray(shard).view() for shard in shards]
+    for view in views:
+        view.flags.writeable = False
+    return views
+
+
+def _mapped(folder: Path, about: Mapping[str, Any]) -> tuple[list[npt.NDArray[Any]], list[npt.NDArray[Any]] | None]:
+    """Maps images and masks; None for masks where there are none."""
+    images = _plain(_map_shards(folder, about["shards"], "images", about["dtype"]))
+    masks = _plain(_map_shards(folder, about.get("mask_shards", []), "masks", MASK_DTYPE))
+    return images, masks or None
+
+
+def _map_shards(folder: Path, shards: Any, what: str, dtype: Any) -> list[npt.NDArray[Any]]:
     maps: list[npt.NDArray[Any]] = []
-    listed = [str(shard["name"]) for shard in about["shards"]]
-    if len(listed) > _MOST_SHARDS or listed != [f"images-{number:05d}.npy" for number in range(len(listed))]:
-        raise ArtifactError(f"expected at most {_MOST_SHARDS} shards images-00000.npy, ... in {folder}, found others")
-    for shard in about["shards"]:
+    listed = [str(shard["name"]) for shard in shards]
+    if len(listed) > _MOST_SHARDS or listed != [f"{what}-{number:05d}.npy" for number in range(len(listed))]:
+        raise ArtifactError(f"expected at most {_MOST_SHARDS} shards {what}-00000.npy, ... in {folder}, found others")
+    for shard in shards:
         shape = tuple(int(side) for side in shard["shape"])
         path = folder / shard["name"]
         if not path.is_file():
@@ -113,10 +140,9 @@ def _map_shards(folder: Path, about: Mapping[str, Any]) -> list[npt.NDArray[Any]
             images = np.lib.format.open_memmap(path, mode="r")
         except Exception as error:  # numpy's parser of headers lets out errors of many types
             raise ArtifactError(f"expected images in {path}, found a damaged file ({error})") from None
-        if images.shape != shape or str(images.dtype) != about["dtype"]:
+        if images.shape != shape or str(images.dtype) != dtype:
             raise ArtifactError(
-                f"expected {about['dtype']} images {shape} in {path}, found {images.dtype} {images.shape}; "
-                "the file is damaged"
+                f"expected {dtype} {what} {shape} in {path}, found {images.dtype} {images.shape}; the file is damaged"
             )
         maps.append(images)
     return maps
@@ -140,20 +166,24 @@ def read_store(folder: str | Path) -> Store:
         check_names(about["reasons"], "reasons")
         if (like := about.get("like")) is not None:
             int(like["items"]), str(like["identity"])
-        images = _map_shards(folder, about)
+        images, masks = _mapped(folder, about)
         rows, classes, reasons, _ = int(about["rows"]), len(about["classes"]), len(about["reasons"]), about["named"]
     except ArtifactError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ArtifactError(f"expected a whole pool in {folder}, found {error!r}; it is damaged") from None
-    _check_shards(images, form, folder)
+    _check_shards(images, (form.dtype, (form.channels, *(form.shape or ()))), folder)
+    if masks is not None:
+        _check_shards(masks, (MASK_DTYPE, (1, *(form.shape or ()))), folder)
+        if list(map(len, masks)) != list(map(len, images)):
+            raise ArtifactError(f"expected a mask for each image in {folder}, found others; the pool is damaged")
     lengths = {len(getattr(columns, name)) for name in Columns.__annotations__} | {sum(map(len, images))}
     if lengths != {rows}:
         raise ArtifactError(f"expected {rows} rows in every file of {folder}, found {sorted(lengths)}; it is damaged")
     for name, values, limit in (("label", columns.label, classes), ("reason", columns.reason, reasons)):
         if rows and not (values.min() >= 0 and values.max() < limit):
             raise ArtifactError(f"expected {name} from 0 to {limit - 1} in {folder}, found others; it is damaged")
-    return Store(images, columns, about, fitted_on, folder)
+    return Store(images, columns, about, fitted_on, folder, masks)
 
 
 def read_form(about: Mapping[str, Any]) -> tuple[RawForm, ImageSpec | None]:
@@ -176,11 +206,10 @@ def _column(tensor: Tensor, name: str) -> npt.NDArray[Any]:
     return tensor.numpy()
 
 
-def _check_shards(images: Sequence[npt.NDArray[Any]], form: RawForm, folder: Path) -> None:
+def _check_shards(shards: Sequence[npt.NDArray[Any]], wanted: tuple[str, tuple[int, ...]], folder: Path) -> None:
     """Rows are found by division: every shard but the last has as many as the first."""
-    sizes = [len(shard) for shard in images]
+    sizes = [len(shard) for shard in shards]
     if min(sizes, default=1) < 1 or any(size != sizes[0] for size in sizes[:-1]) or (sizes and sizes[-1] > sizes[0]):
         raise ArtifactError(f"expected shards of equal length in {folder}, found {sizes} rows; the pool is damaged")
-    found = {(str(shard.dtype), shard.shape[1:]) for shard in images}
-    if found - {(form.dtype, (form.channels, *(form.shape or ())))}:
-        raise ArtifactError(f"expected images of {form} in {folder}, found {found}; the pool is damaged")
+    if found := {(str(shard.dtype), shard.shape[1:]) for shard in shards} - {wanted}:
+        raise ArtifactError(f"expected rows of {wanted} in {folder}, found {found}; the pool is damaged")

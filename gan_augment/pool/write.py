@@ -13,7 +13,7 @@ import torch
 
 from gan_augment.artifacts import new_folder, storing, write_json, write_tensors
 from gan_augment.fingerprint import FittedOn
-from gan_augment.pool.store import Columns, Store, read_store
+from gan_augment.pool.store import MASK_DTYPE, Columns, Store, read_store
 
 __all__ = ["FolderSink", "MemorySink", "ShardWriter", "open_sink"]
 
@@ -31,14 +31,22 @@ class ShardWriter:
         shape: `(C, *raw_shape)` of an image.
         dtype: numpy's name of the raw dtype.
         shard_rows: Rows of a file, the last one aside.
+        what: The files' name: "images" or "masks".
 
     Attributes:
         shards: Name and shape of each shard begun.
     """
 
     def __init__(
-        self, folder: Path, rows: int, shape: tuple[int, ...], dtype: str, shard_rows: int = _SHARD_ROWS
+        self,
+        folder: Path,
+        rows: int,
+        shape: tuple[int, ...],
+        dtype: str,
+        shard_rows: int = _SHARD_ROWS,
+        what: str = "images",
     ) -> None:
+        self.what = what
         self.folder, self.shape, self.dtype, self.shard_rows = folder, shape, np.dtype(dtype), shard_rows
         self.shards: list[dict[str, Any]] = []
         self._left, self._room = rows, 0
@@ -64,7 +72,7 @@ class ShardWriter:
     def _open(self) -> None:
         self._room = min(self._left, self.shard_rows)
         self._left -= self._room
-        name = f"images-{len(self.shards):05d}.npy"
+        name = f"{self.what}-{len(self.shards):05d}.npy"
         self.shards.append({"name": name, "shape": [self._room, *self.shape]})
         self._file = open(self.folder / name, "wb")  # noqa: SIM115  (closed by close)
         header = {"descr": self.dtype.str, "fortran_order": False, "shape": (self._room, *self.shape)}
@@ -84,36 +92,43 @@ class MemorySink:
 
     def __init__(self) -> None:
         self._parts: list[npt.NDArray[Any]] = []
+        self._masks: list[npt.NDArray[Any]] = []
 
-    def append(self, images: npt.NDArray[Any]) -> None:
-        """Takes images `(n, C, *raw_shape)`."""
+    def append(self, images: npt.NDArray[Any], masks: npt.NDArray[Any] | None = None) -> None:
+        """Takes images `(n, C, *raw_shape)` and masks `(n, 1, *raw_shape)`."""
         self._parts.append(images)
+        if masks is not None:
+            self._masks.append(masks)
 
     def finish(self, columns: Columns, about: dict[str, Any], fitted_on: FittedOn) -> None:
         """Has nothing to write."""
 
     def store(self, columns: Columns, about: dict[str, Any], fitted_on: FittedOn) -> Store:
         """Returns the store."""
-        return Store([np.concatenate(self._parts)], columns, about, fitted_on)
+        masks = [np.concatenate(self._masks)] if self._masks else None
+        return Store([np.concatenate(self._parts)], columns, about, fitted_on, masks=masks)
 
 
 class FolderSink:
     """Writes the images beside `out`; the folder takes its place when the context of `open_sink` closes."""
 
-    def __init__(self, out: Path, writer: ShardWriter) -> None:
-        self._out, self._writer = out, writer
+    def __init__(self, out: Path, writer: ShardWriter, masks: ShardWriter) -> None:
+        self._out, self._writer, self._masks = out, writer, masks
 
-    def append(self, images: npt.NDArray[Any]) -> None:
-        """Takes images `(n, C, *raw_shape)`."""
+    def append(self, images: npt.NDArray[Any], masks: npt.NDArray[Any] | None = None) -> None:
+        """Takes images `(n, C, *raw_shape)` and masks `(n, 1, *raw_shape)`."""
         self._writer.append(images)
+        if masks is not None:
+            self._masks.append(masks)
 
     def finish(self, columns: Columns, about: dict[str, Any], fitted_on: FittedOn) -> None:
         """Writes `columns.safetensors` and, last, `pool.json`."""
         folder, names = self._writer.folder, Columns.__annotations__
         self._writer.close()
+        self._masks.close()
         tensors = {name: torch.from_numpy(np.ascontiguousarray(getattr(columns, name))) for name in names}
         write_tensors(folder / "columns.safetensors", {**tensors, **fitted_on.tensors()})
-        write_json(folder / "pool.json", {**about, "shards": self._writer.shards})
+        write_json(folder / "pool.json", {**about, "shards": self._writer.shards, "mask_shards": self._masks.shards})
 
     def store(self, columns: Columns, about: dict[str, Any], fitted_on: FittedOn) -> Store:
         """Opens what was written."""
@@ -133,5 +148,9 @@ def open_sink(out: Path | None, rows: int, shape: tuple[int, ...], dtype: str) -
     if out is None:
         yield MemorySink()
         return
-    with new_folder(out, "pool") as work, contextlib.closing(ShardWriter(work, rows, shape, dtype)) as writer:
-        yield FolderSink(out, writer)
+    with (
+        new_folder(out, "pool") as work,
+        contextlib.closing(ShardWriter(work, rows, shape, dtype)) as writer,
+        contextlib.closing(ShardWriter(work, rows, (1, *shape[1:]), MASK_DTYPE, what="masks")) as masks,
+    ):
+        yield FolderSink(out, writer, masks)

@@ -1,0 +1,280 @@
+"""Datasets of other libraries, opened: raw items as plain dicts, the library's own transform behind them.
+
+Hugging Face `datasets`, MONAI and torchio keep their transforms where `pipelines` does not look, or read image files by
+them. Here each becomes a dataset with a `transform`, which `pipelines` takes apart and proves like any other. Classes
+are known by their names: nothing is imported that the user has not imported.
+
+The seam between raw item and transform: for Hugging Face's the decoded columns before `set_transform` or a format; for
+MONAI's the first random transform, as in its own CacheDataset; for torchio's the loaded subject.
+"""
+
+import contextlib
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch.utils.data import ConcatDataset, Dataset, Subset
+
+from gan_augment.errors import DataError
+from gan_augment.items import LABEL_KEYS, label_value
+
+__all__ = ["FRAME", "Frame", "opened"]
+
+FRAME = "frame"
+"""Key of a raw item under which lies what its library keeps beside the values of the images."""
+
+_SYNTHETIC = "synthetic"
+
+
+class Frame(dict[Any, Any]):
+    """What a library keeps beside the values of an item's images (affine, metadata, names of files), by key."""
+
+    def without_files(self) -> "Frame":
+        """Returns a copy that names no file: an image that was drawn comes from none."""
+        return Frame({key: _nameless(copy.deepcopy(value)) for key, value in self.items()})
+
+
+def _nameless(kept: Any) -> Any:
+    if not isinstance(kept, dict):
+        return kept
+    named = ("path", "stem", "filename_or_obj")
+    return {
+        key: _SYNTHETIC if key in named and isinstance(value, str) else _nameless(value) for key, value in kept.items()
+    }
+
+
+class Opened(Dataset[Any]):
+    """A dataset of another library: `transform(read(i))` is its item i.
+
+    Attributes:
+        base: The dataset.
+        transform: Makes its item of a raw one.
+        targets: Its labels, where they are known without reading images.
+        classes: Its class names, where it has them.
+    """
+
+    def __init__(self, base: Any, transform: Callable[[Any], Any]) -> None:
+        self.base, self.transform = base, transform
+        self.targets: list[int | str] | None = None
+        self.classes: list[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    def read(self, index: int) -> Any:
+        """Returns a raw item."""
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> Any:
+        return self.transform(self.read(index))
+
+
+def _labels(items: Any) -> list[int | str] | None:
+    """Returns the labels of a list of dicts, None where they are not there."""
+    if not isinstance(items, Sequence) or not len(items) or not isinstance(items[0], Mapping):
+        return None
+    key = next((key for key in LABEL_KEYS if key in items[0]), None)
+    with contextlib.suppress(DataError, KeyError, TypeError, ValueError):
+        return None if key is None else [label_value(item[key]) for item in items]
+    return None
+
+
+# -- Hugging Face datasets --------------------------------------------------------------------------------------------
+
+
+class _HuggingFace(Opened):
+    """Columns as Python objects and PIL images; behind them the function of `set_transform`, or the format."""
+
+    def __init__(self, base: Any) -> None:
+        super().__init__(base, _formatting(base))
+        columns = base.column_names if base._output_all_columns else base._format_columns
+        self._plain = base.with_format(None, columns=columns)
+        features = base.features
+        key = next((key for key in LABEL_KEYS if key in features), None)
+        names = getattr(features.get(key), "names", None)
+        self.classes = list(names) if names else None
+        if key is not None and _holds_one_value(features[key]):
+            values = base.with_format(None).select_columns([key])[:][key]  # no image is decoded
+            with contextlib.suppress(DataError):
+                self.targets = [label_value(value) for value in values]
+
+    def read(self, index: int) -> Any:
+        return self._plain[int(index)]
+
+
+def _holds_one_value(feature: Any) -> bool:
+    return str(getattr(feature, "dtype", "")).startswith(("int", "uint", "bool", "string"))
+
+
+def _formatting(base: Any) -> Callable[[Any], Any]:
+    kind, settings = base._format_type, dict(base._format_kwargs)
+    if kind is None:
+        return _as_is
+    if kind == "custom":
+        return _OfBatch(settings["transform"])
+    from datasets.formatting import get_formatter
+
+    formatter = get_formatter(kind, features=base.features, **settings)
+    if not hasattr(formatter, "recursive_tensorize"):
+        raise DataError(f"expected a dataset in the format torch, numpy or none, found {kind!r}; use with_format(None)")
+    return formatter.recursive_tensorize  # type: ignore[no-any-return]
+
+
+def _as_is(item: Any) -> Any:
+    return item
+
+
+class _OfBatch:
+    """Calls the function of `set_transform`, which takes a dict of lists, on one item."""
+
+    def __init__(self, transform: Callable[[Any], Any]) -> None:
+        self.transform = transform
+
+    def __call__(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: values[0] for key, values in self.transform({key: [item[key]] for key in item}).items()}
+
+
+# -- MONAI ------------------------------------------------------------------------------------------------------------
+
+
+class _Monai(Opened):
+    """Items after the transforms that are not random, which read the files; behind them the random ones."""
+
+    def __init__(self, base: Any) -> None:
+        from monai.transforms import RandomizableTrait, Transform
+
+        compose = base.transform
+        self._seam = compose.get_index_of_first(
+            lambda t: isinstance(t, RandomizableTrait) or not isinstance(t, Transform)
+        )
+        super().__init__(base, _FromSeam(compose, self._seam))
+        self.targets = _labels(base.data)
+
+    def read(self, index: int) -> Any:
+        item = self._deterministic(int(index))
+        if not isinstance(item, Mapping):
+            return item
+        frame = Frame({key: {"meta": value.meta, "applied": value.applied_operations}
+                       for key, value in item.items() if hasattr(value, "applied_operations")})  # fmt: skip
+        plain = {key: item[key].as_tensor() if key in frame else item[key] for key in item}
+        return {**plain, FRAME: frame} if frame else plain
+
+    def _deterministic(self, index: int) -> Any:
+        base = self.base
+        if hasattr(base, "_cachecheck"):  # PersistentDataset
+            return base._cachecheck(base.data[index])
+        cached = base._cache[index] if hasattr(base, "_cache") and index < base.cache_num else None
+        if cached is not None:  # CacheDataset
+            return copy.deepcopy(cached)
+        return base.transform(copy.deepcopy(base.data[index]), end=self._seam)
+
+
+class _FromSeam:
+    """MONAI's transforms from the seam on."""
+
+    def __init__(self, compose: Any, seam: int | None) -> None:
+        self.compose, self.seam = compose, seam
+
+    @property
+    def transforms(self) -> list[Any]:
+        """What is called, for who gives random transforms a seed."""
+        return [self.compose]
+
+    def __call__(self, item: Any) -> Any:
+        if isinstance(item, Mapping) and FRAME in item:
+            from monai.data import MetaTensor
+
+            frame = item[FRAME]
+            item = {key: value for key, value in item.items() if key != FRAME}
+            for key, kept in frame.items():
+                meta, applied = copy.deepcopy(kept["meta"]), copy.deepcopy(kept["applied"])
+                item[key] = MetaTensor(item[key], meta=meta, applied_operations=applied)
+        return item if self.seam is None else self.compose(item, start=self.seam)
+
+
+# -- torchio ----------------------------------------------------------------------------------------------------------
+
+
+class _Torchio(Opened):
+    """The values of a loaded subject's images, `(C, W, H, D)`, and its other entries; behind them its transform."""
+
+    def __init__(self, base: Any) -> None:
+        super().__init__(base, _AsSubject(base._transform))
+        self.targets = _labels(list(base.dry_iter()))
+
+    def read(self, index: int) -> Any:
+        subject = copy.deepcopy(self.base.dry_iter()[int(index)])
+        subject.load()
+        images = subject.get_images_dict(intensity_only=False)
+        frame = Frame({key: _described(image) for key, image in images.items()})
+        frame[FRAME] = {"type": type(subject), "applied": subject.applied_transforms}
+        return {**{key: images[key].data if key in images else subject[key] for key in subject}, FRAME: frame}
+
+
+def _described(image: Any) -> dict[str, Any]:
+    rest = {key: value for key, value in image.items() if key not in ("data", "affine")}
+    return {"kind": type(image), "affine": image.affine, "check_nans": image.check_nans, "rest": rest}
+
+
+class _AsSubject:
+    """Makes a subject of a raw item and calls torchio's transform on it."""
+
+    def __init__(self, transform: Callable[[Any], Any] | None) -> None:
+        self.transform = transform
+
+    @property
+    def transforms(self) -> list[Any]:
+        """What is called, for who gives random transforms a seed."""
+        return [self.transform]
+
+    def __call__(self, item: Mapping[str, Any]) -> Any:
+        frame, entries = item[FRAME], {key: value for key, value in item.items() if key != FRAME}
+        for key, kept in frame.items():
+            if key != FRAME:
+                image = kept["kind"](tensor=entries[key], affine=kept["affine"], check_nans=kept["check_nans"])
+                image.update(kept["rest"])
+                entries[key] = image
+        subject = frame[FRAME]["type"](entries)
+        subject.applied_transforms = copy.copy(frame[FRAME]["applied"])
+        return subject if self.transform is None else self.transform(subject)
+
+
+# -- finding them -----------------------------------------------------------------------------------------------------
+
+_HOSTS: dict[tuple[str, str], Callable[[Any], Opened]] = {
+    ("datasets.arrow_dataset", "Dataset"): _HuggingFace,
+    ("monai.data.dataset", "Dataset"): _Monai,
+    ("torchio.data.dataset", "SubjectsDataset"): _Torchio,
+}
+
+
+def _host(dataset: Any) -> Callable[[Any], Opened] | None:
+    names = [(kind.__module__, kind.__name__) for kind in type(dataset).__mro__]
+    found = next((_HOSTS[name] for name in names if name in _HOSTS), None)
+    if found is _Monai and not hasattr(getattr(dataset, "transform", None), "get_index_of_first"):
+        return None
+    return found
+
+
+def opened(dataset: Any) -> Any:
+    """Returns `dataset` with the datasets of other libraries in it opened: a copy, or itself where there are none."""
+    if (host := _host(dataset)) is not None:
+        return host(dataset)
+    held = vars(dataset) if hasattr(dataset, "__dict__") else {}
+    changed: dict[str, Any] = {}
+    for name, value in held.items():
+        if _host(value) is not None or isinstance(value, Subset | ConcatDataset):
+            changed[name] = opened(value)
+        elif isinstance(dataset, ConcatDataset) and name == "datasets":
+            changed[name] = [opened(part) for part in value]
+    if all(_unchanged(held[name], value) for name, value in changed.items()):
+        return dataset
+    new = copy.copy(dataset)
+    new.__dict__.update(changed)
+    return new
+
+
+def _unchanged(old: Any, new: Any) -> bool:
+    if isinstance(new, list):
+        return all(a is b for a, b in zip(old, new, strict=True))
+    return old is new
