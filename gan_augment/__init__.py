@@ -4,7 +4,8 @@
 """
 
 from gan_augment.augmentation import Augmentation
-from gan_augment.dataset import GANAugmentedDataset, PhaseOut
+from gan_augment.balance import Balance
+from gan_augment.dataset import Extras, GANAugmentedDataset, GANAugmentedIterableDataset, PhaseOut
 from gan_augment.errors import (
     ArtifactError,
     CollapseWarning,
@@ -75,6 +76,7 @@ __all__ = [
     "ArtifactError",
     "Audit",
     "Augmentation",
+    "Balance",
     "CachedExtractor",
     "Candidates",
     "CentroidSelector",
@@ -92,8 +94,10 @@ __all__ = [
     "DuplicateGuard",
     "EvaluationResult",
     "Extractor",
+    "Extras",
     "Features",
     "GANAugmentedDataset",
+    "GANAugmentedIterableDataset",
     "GanAugmentError",
     "GradientSelector",
     "HerdingSelector",

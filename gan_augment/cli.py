@@ -87,7 +87,7 @@ def build(
         ),
     ] = None,
     sampling_strategy: Annotated[
-        str, typer.Option(help="imbalanced-learn's: auto, minority, not minority, all.")
+        str, typer.Option(help="imbalanced-learn's (auto, minority, not minority, all), sqrt or effective.")
     ] = "auto",
     count: Annotated[
         list[str] | None, typer.Option(help="CLASS=NUMBER of images needed instead; may be given several times.")

@@ -13,6 +13,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from gan_augment.errors import DataError
@@ -43,20 +44,33 @@ def _nameless(kept: Any) -> Any:
     }
 
 
+class _Held:
+    """Holds a dataset where those who look for datasets in attributes do not see it: it is opened, and stays whole."""
+
+    __slots__ = ("dataset",)
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+
 class Opened(Dataset[Any]):
     """A dataset of another library: `transform(read(i))` is its item i.
 
     Attributes:
-        base: The dataset.
         transform: Makes its item of a raw one.
         targets: Its labels, where they are known without reading images.
         classes: Its class names, where it has them.
     """
 
     def __init__(self, base: Any, transform: Callable[[Any], Any]) -> None:
-        self.base, self.transform = base, transform
+        self._held, self.transform = _Held(base), transform
         self.targets: list[int | str] | None = None
         self.classes: list[str] | None = None
+
+    @property
+    def base(self) -> Any:
+        """The dataset."""
+        return self._held.dataset
 
     def __len__(self) -> int:
         return len(self.base)
@@ -117,11 +131,22 @@ def _formatting(base: Any) -> Callable[[Any], Any]:
     formatter = get_formatter(kind, features=base.features, **settings)
     if not hasattr(formatter, "recursive_tensorize"):
         raise DataError(f"expected a dataset in the format torch, numpy or none, found {kind!r}; use with_format(None)")
-    return formatter.recursive_tensorize  # type: ignore[no-any-return]
+    return _Formatted(formatter)
 
 
 def _as_is(item: Any) -> Any:
     return item
+
+
+class _Formatted:
+    """Formats one item as the dataset does, whose columns give numbers as numpy's scalars."""
+
+    def __init__(self, formatter: Any) -> None:
+        self.formatter = formatter
+
+    def __call__(self, item: Mapping[str, Any]) -> Any:
+        numbers = {key: np.array(value)[()] for key, value in item.items() if isinstance(value, bool | int | float)}
+        return self.formatter.recursive_tensorize({**item, **numbers})
 
 
 class _OfBatch:
@@ -161,7 +186,10 @@ class _Monai(Opened):
 
     def _deterministic(self, index: int) -> Any:
         base = self.base
-        if hasattr(base, "_cachecheck"):  # PersistentDataset
+        if hasattr(
+            base, "_cachecheck"
+        ):  # PersistentDataset, whose first reading may keep metadata that its cache drops
+            base._cachecheck(base.data[index])
             return base._cachecheck(base.data[index])
         cached = base._cache[index] if hasattr(base, "_cache") and index < base.cache_num else None
         if cached is not None:  # CacheDataset

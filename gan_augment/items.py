@@ -102,23 +102,7 @@ class ItemStructure:
         """Returns the mask of an item; None where it has none."""
         return None if self.mask is None else item[self.mask]
 
-    def assemble(self, image: Any, label: Any) -> Any:
-        """Returns an item of this structure without mask and extras: the inverse of `split`."""
-        if self.kind == "image":
-            return image
-        if self.kind == "dict":
-            return {self.image: image} if self.label is None else {self.image: image, self.label: label}
-        parts = (image,) if self.label is None else (image, label)
-        if self.factory is not None:
-            return self.factory(*parts)
-        return parts if self.kind == "tuple" else list(parts)
-
-    @property
-    def plain(self) -> bool:
-        """Whether an item holds the image and the label only, so that `assemble` makes all of it."""
-        return self.mask is None and not self.extras
-
-    def replaced(self, item: Any, parts: Mapping[Key, Any]) -> Any:
+    def replaced(self, item: Any, parts: Mapping[Any, Any]) -> Any:
         """Returns a shallow copy of `item` in which the parts under some keys (None: the bare image) are others."""
         if self.kind == "image":
             return next(iter(parts.values()), item)

@@ -11,8 +11,12 @@ from gan_augment.errors import ArtifactError
 __all__ = ["exclusive", "try_lock"]
 
 
-def try_lock(file: IO[bytes]) -> bool | None:
+def try_lock(file: IO[bytes], *, wait: bool = False) -> bool | None:
     """Locks a file until it is closed or its process ends.
+
+    Args:
+        file: The file.
+        wait: Whether to wait for who holds it.
 
     Returns:
         True where it is now held, False where somebody else holds it, None where there are no such locks (Windows,
@@ -23,7 +27,7 @@ def try_lock(file: IO[bytes]) -> bool | None:
     except ImportError:
         return None
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError:
@@ -32,20 +36,21 @@ def try_lock(file: IO[bytes]) -> bool | None:
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, what: str) -> Iterator[None]:
+def exclusive(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
     """Holds a lock file while something is worked on, and removes it afterwards.
 
     Args:
         path: The lock file; its folder must be there.
         what: What is worked on, for the message.
+        wait: Whether to wait for who holds it.
 
     Raises:
-        ArtifactError: Another process, or another thread of this one, holds it.
+        ArtifactError: Another process, or another thread of this one, holds it, and `wait` is false.
         OSError: It cannot be written.
     """
     while True:
         with open(path, "ab") as file:
-            held = try_lock(file)
+            held = try_lock(file, wait=wait)
             if held is False:
                 raise ArtifactError(
                     f"expected nobody else to work on {what}, found that another process does (it holds {path}); "

@@ -193,13 +193,13 @@ class Pipeline:
 
     def __call__(self, item: Any, structure: ItemStructure) -> Any:
         """Returns the raw `item`, of this `structure`, as the base would have given it."""
-        second = structure.mask if structure.label is None else structure.label
+        second: Any = structure.mask if structure.label is None else structure.label
         for way, first, target in self._steps:
             if way == "item":
                 item = first(item)
                 continue
             image = item if structure.image is None else item[structure.image]
-            parts = {}
+            parts: dict[Any, Any] = {}
             if way == "joint":
                 image, parts[second] = first(image, item[second])
             elif way == "pair":

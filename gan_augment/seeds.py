@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["derive", "normals", "philox", "row_seeds", "slot_uniforms", "uniforms"]
+__all__ = ["derive", "normals", "philox", "row_seeds", "slot_seeds", "slots_uniforms", "uniforms"]
 
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -80,10 +80,23 @@ def normals(seeds: npt.ArrayLike, count: int, stream: int = 0) -> npt.NDArray[np
     return pairs.reshape(len(pairs), -1)[:, :count].astype(np.float32)
 
 
-def slot_uniforms(seed: int, epoch: int, index: int) -> tuple[float, float, float]:
-    """Returns three numbers in (0, 1) that are a function of (seed, epoch, index): a dataset's dice.
+def slots_uniforms(
+    seed: int, epoch: int, indices: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Returns two numbers in (0, 1) for each index, a function of (seed, epoch, index): a dataset's dice."""
+    words = _slot_words(seed, epoch, indices)
+    return (words[0].astype(np.float64) + 0.5) * 2.0**-32, (words[1].astype(np.float64) + 0.5) * 2.0**-32
 
-    Runs on Python integers: a few microseconds, where an array of one element would cost ten times that.
-    """
-    w = philox((index & _MASK, index >> 32, epoch & _MASK, 1), (seed & _MASK, (seed >> 32) & _MASK))
-    return (w[0] + 0.5) * 2.0**-32, (w[1] + 0.5) * 2.0**-32, (w[2] + 0.5) * 2.0**-32
+
+def slot_seeds(seed: int, epoch: int, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Returns the 63-bit seeds of samples that are drawn live for some indices of a dataset, unrelated to its dice."""
+    words = _slot_words(seed, epoch, indices)
+    seeds: npt.NDArray[np.uint64] = ((words[2] << 32) | words[3]) >> (64 - _SEED_BITS)
+    return seeds.astype(np.int64)
+
+
+def _slot_words(seed: int, epoch: int, indices: npt.NDArray[np.int64]) -> tuple[Any, Any, Any, Any]:
+    index = indices.astype(np.uint64)
+    zero = np.zeros_like(index)
+    key = zero + (seed & _MASK), zero + ((seed >> 32) & _MASK)
+    return philox((index & _MASK, index >> 32, zero + (epoch & _MASK), zero + 1), key)

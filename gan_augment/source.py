@@ -200,7 +200,8 @@ class RawView:
                 read=lambda index: self._read(lambda: read_from[index], index),
                 progress=self.progress,
             )
-            if contradicted and names is not None and len(set(values)) != len(names):
+            beyond = names is not None and any(isinstance(value, int) and value >= len(names) for value in values)
+            if contradicted and names is not None and (beyond or len(set(values)) != len(names)):
                 names = None  # the items' labels are not those that the names are for
         numbers = [value for value in values if isinstance(value, int)]
         indexed = names is not None and len(numbers) == len(values)

@@ -6,11 +6,18 @@ from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torchvision.datasets import VisionDataset
 
 from gan_augment.items import same
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """No test writes pools into the user's cache."""
+    monkeypatch.setenv("GAN_AUGMENT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 class GrayImages(VisionDataset):

@@ -7,9 +7,10 @@ import sys
 import gan_augment as ga
 
 PUBLIC = """
-Arm ArtifactError Audit Augmentation CachedExtractor Candidates CentroidSelector CollapseWarning Compose ConfigError
+Arm ArtifactError Audit Augmentation Balance CachedExtractor Candidates CentroidSelector CollapseWarning Compose ConfigError
 CopyGuard CrossFittedExtractor DataError DataMismatchWarning Decision DiscriminatorExtractor DiscriminatorSelector
-DomainSelector DuplicateGuard EvaluationResult Extractor Features GANAugmentedDataset GanAugmentError GradientSelector
+DomainSelector DuplicateGuard EvaluationResult Extractor Extras Features GANAugmentedDataset
+GANAugmentedIterableDataset GanAugmentError GradientSelector
 HerdingSelector ImageSpec InformativenessSelector KCenterSelector LabelGuard ManifoldSelector ModuleExtractor
 NeighbourSelector Origin OutlierGuard PhaseOut PixelExtractor PrecomputedFeatures RawView RealismSelector
 Recommendation Samples Selector SmallClassWarning StorageError Synthesizer SynthesizerError Synthetic SyntheticPool

@@ -14,6 +14,7 @@ from gan_augment.items import ItemStructure, label_value, same
 
 IMAGE = Image.new("L", (4, 4), 7)
 OTHER = Image.new("L", (4, 4), 9)
+COLOUR = Image.new("RGB", (4, 4))
 Pair = namedtuple("Pair", "image label")
 
 
@@ -28,11 +29,12 @@ Pair = namedtuple("Pair", "image label")
         ({"scan": IMAGE, "class": 3}, "dict", {"scan": OTHER, "class": 5}),
     ],
 )
-def test_split_and_assemble(item, kind, wanted):
+def test_split_and_replace(item, kind, wanted):
     structure = ItemStructure.of(item)
     assert structure.kind == kind
     assert structure.split(item) == (IMAGE, 3)
-    built = structure.assemble(OTHER, 5)
+    built = structure.replaced(item, {structure.image: OTHER, structure.label: 5})
+    assert structure.split(item) == (IMAGE, 3)
     assert type(built) is type(item)
     assert built == wanted
 
@@ -45,7 +47,28 @@ def test_items_without_label(item, wanted):
     structure = ItemStructure.of(item)
     assert structure.label is None
     assert structure.split(item) == (IMAGE, None)
-    assert structure.assemble(OTHER, None) == wanted
+    assert structure.replaced(item, {structure.image: OTHER}) == wanted
+
+
+@pytest.mark.parametrize(
+    ("item", "mask", "label", "extras"),
+    [
+        ((IMAGE, OTHER), 1, None, ()),
+        ((IMAGE, OTHER, 3), 1, 2, ()),
+        ((IMAGE, 3, OTHER), 2, 1, ()),
+        ((IMAGE, 3, "patient 7", 0.5), None, 1, (2, 3)),
+        ({"image": IMAGE, "mask": OTHER, "label": 3}, "mask", "label", ()),
+        ({"image": IMAGE, "label": OTHER}, "label", None, ()),
+        ({"image": IMAGE, "label": OTHER, "class": 2, "age": 61}, "label", "class", ("age",)),
+        ((torch.rand(1, 8, 8), torch.zeros(8, 8, dtype=torch.int64)), 1, None, ()),
+        ((np.zeros((3, 8, 8)), np.zeros((1, 8, 8), bool)), 1, None, ()),
+        ((torch.rand(1, 6, 8, 8), torch.zeros(6, 8, 8, dtype=torch.uint8), 1), 1, 2, ()),
+    ],
+)
+def test_masks_and_other_parts(item, mask, label, extras):
+    structure = ItemStructure.of(item)
+    assert (structure.mask, structure.label, structure.extras) == (mask, label, extras)
+    assert structure.mask_of(item) is (None if mask is None else item[mask])
 
 
 def test_a_label_of_shape_1_is_a_label():
@@ -56,11 +79,12 @@ def test_a_label_of_shape_1_is_a_label():
 @pytest.mark.parametrize(
     ("item", "told"),
     [
-        ((IMAGE, 3, "patient 7"), r"found \(Image, int, str\)"),
-        ((IMAGE, OTHER), r"a mask, boxes"),
+        ((IMAGE, COLOUR), r"found \(Image, Image\)"),
+        ((IMAGE, OTHER, OTHER), r"found \(Image, Image, Image\)"),
         ((3, IMAGE), r"found \(int, Image\)"),
         ((), r"found \(\)"),
-        ({"image": IMAGE, "label": 3, "mask": OTHER}, "found the keys image, label, mask"),
+        ({"image": IMAGE, "label": 3, "mask": COLOUR}, "found the keys image, label, mask"),
+        ({"image": IMAGE, "mask": OTHER, "seg": OTHER}, "found the keys image, mask, seg"),
         ({"left": IMAGE, "right": OTHER}, "found the keys left, right"),
         ({"label": 3}, "found the keys label"),
         ("picture.png", "found str"),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from gan_augment.seeds import derive, normals, philox, row_seeds, slot_uniforms, uniforms
+from gan_augment.seeds import derive, normals, philox, row_seeds, slot_seeds, slots_uniforms, uniforms
 
 ONES = 0xFFFFFFFF
 # Random123's kat_vectors, philox4x32-10: counter, key, answer
@@ -91,20 +91,37 @@ def test_row_seeds_are_distinct_63_bit_and_restartable():
     assert np.array_equal(row_seeds(9, 2, 100, start=4321), all_seeds[4321:4421])
 
 
-def test_slot_uniforms_are_a_function_of_seed_epoch_and_index():
+def dice(seed, epoch, index):
+    indices = np.array([index])
+    return tuple(float(column[0]) for column in slots_uniforms(seed, epoch, indices)), int(
+        slot_seeds(seed, epoch, indices)[0]
+    )
+
+
+def test_the_dice_of_slots_are_a_function_of_seed_epoch_and_index():
     keys = [(seed, epoch, index) for seed in (0, 1, 2**40) for epoch in (0, 1) for index in (0, 1, 2**33)]
-    drawn = {key: slot_uniforms(*key) for key in keys}
+    drawn = {key: dice(*key) for key in keys}
     assert len(set(drawn.values())) == len(keys)
-    assert all(slot_uniforms(*key) == drawn[key] for key in reversed(keys))
-    columns = np.array([slot_uniforms(7, epoch, index) for epoch in range(20) for index in range(300)])
+    assert all(dice(*key) == drawn[key] for key in reversed(keys))
+    parts = []
+    for epoch in range(20):
+        indices = np.arange(300)
+        parts.append(np.stack([*slots_uniforms(7, epoch, indices), slot_seeds(7, epoch, indices) / 2**63], axis=1))
+    columns = np.concatenate(parts)
     for column in columns.T:
         assert stats.kstest(column, "uniform").pvalue > 1e-4
     assert np.abs(np.corrcoef(columns.T) - np.eye(3)).max() < 0.06
 
 
+def test_the_dice_of_slots_are_known_numbers():
+    """Pools and runs of earlier releases draw the same: these are philox's words at (index, 0, epoch, 1)."""
+    words = philox((5, 0, 3, 1), (11, 0))
+    assert dice(11, 3, 5)[0] == ((words[0] + 0.5) * 2.0**-32, (words[1] + 0.5) * 2.0**-32)
+
+
 @pytest.mark.parametrize("seed", [-1, -(2**40), 2**63, 2**80 + 5])
 def test_any_integer_is_a_seed(seed):
-    assert all(0 < value < 1 for value in slot_uniforms(seed, 0, 3))
+    assert all(0 < value < 1 for value in dice(seed, 0, 3)[0])
     assert row_seeds(seed, 0, 3).min() >= 0
     assert 0 <= derive(seed, "x") < 2**63
 

@@ -220,7 +220,7 @@ class Stream(IterableDataset):
         ([("a.png", 0)], r"found \(str, int\)"),
         ([7, 8], "found int"),
         (pairs([Image.new("P", (8, 8))]), "found 'P'"),
-        (TensorDataset(torch.rand(3, 1, 8, 8), torch.zeros(3), torch.zeros(3)), r"found \(Tensor, Tensor, Tensor\)"),
+        (TensorDataset(torch.rand(3, 1, 8, 8), torch.rand(3, 1, 8, 8)), r"found \(Tensor, Tensor\)"),
     ],
 )
 def test_what_is_no_usable_dataset_is_refused(base, told):

@@ -223,10 +223,12 @@ def test_targets_that_are_paths_are_no_classes():
     assert found(RawView(Renamed("labels", flat, LABELS), progress=False)) == LABELS
 
 
-def test_a_segmentation_set_is_refused():
+def test_a_segmentation_set_needs_classes():
     base = [(Image.new("L", (8, 8)), Image.new("L", (8, 8)))] * 3
-    with pytest.raises(DataError, match="a mask, boxes"):
+    with pytest.raises(DataError, match="give targets= with one"):
         RawView(base, progress=False)
+    view = RawView(base, targets=[0, 1, 1], progress=False)
+    assert (view.mask_form.mode, found(view)) == ("L", [0, 1, 1])
 
 
 def test_multi_label_sets_are_told_to_give_targets():

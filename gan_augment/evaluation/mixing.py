@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gan_augment.errors import ConfigError
+from gan_augment.pasting import label_shares, paste_patch
 
 __all__ = ["CMO_SHARE", "Mix", "mixer", "remix"]
 
@@ -81,21 +82,8 @@ def _cmo(
     images: Tensor, labels: Tensor, rare: Iterator[tuple[Tensor, Tensor]], num_classes: int
 ) -> tuple[Tensor, Tensor]:
     """Pastes a patch of an image of a rare class into each image (Park et al. 2022, algorithm 1)."""
-    own = functional.one_hot(labels, num_classes).to(images)
     if torch.rand(()) >= _OFTEN:
-        return images, own
+        return images, label_shares(labels, num_classes, images)
     patches, classes = next(rare)
     patches, classes = patches[: len(images)].to(images.device), classes[: len(images)].to(images.device)
-    height, width = images.shape[2:]
-    side = (1 - float(torch.rand(()))) ** 0.5  # the cut's area is uniform, as with Beta(1, 1)
-    middle = torch.rand(2)
-    top, bottom = _span(float(middle[0]), side, height)
-    left, right = _span(float(middle[1]), side, width)
-    mixed = images.clone()
-    mixed[:, :, top:bottom, left:right] = patches[:, :, top:bottom, left:right]
-    cut = (bottom - top) * (right - left) / (height * width)
-    return mixed, (1 - cut) * own + cut * functional.one_hot(classes, num_classes).to(images)
-
-
-def _span(middle: float, share: float, side: int) -> tuple[int, int]:
-    return max(0, round((middle - share / 2) * side)), min(side, round((middle + share / 2) * side))
+    return paste_patch(images, labels, patches, classes, num_classes)

@@ -114,8 +114,8 @@ class Drawer:
             masks = None if drawn.masks is None else self.spec.encode_masks(drawn.masks[:count])
             parts.append(Drawn(arrays, parents, masks))
         arrays, parents = (np.concatenate([part[at] for part in parts]) for at in (0, 1))
-        masks = [part.masks for part in parts if part.masks is not None]
-        return Drawn(arrays, parents, np.concatenate(masks) if masks else None)
+        found = [part.masks for part in parts if part.masks is not None]
+        return Drawn(arrays, parents, np.concatenate(found) if found else None)
 
     def _channels(self, images: Tensor) -> Tensor:
         found, wanted = images.shape[1], self.spec.channels

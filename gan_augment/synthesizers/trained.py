@@ -114,6 +114,11 @@ class TrainedSynthesizer(OnHub):
         self._parents = view
         return self
 
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(next(iter(self.networks.values())).parameters()).device
+
     def to(self, device: torch.device | str) -> Self:
         """Moves the networks to a device; returns itself. Latents are drawn on the CPU on every device."""
         for network in self.networks.values():
@@ -145,7 +150,7 @@ class TrainedSynthesizer(OnHub):
         if not len(labels):
             return Samples(torch.empty(0, self.spec.channels, *self.spec.grid), parents=parents)
         latents = torch.from_numpy(normals(seeds, self.recipe.latent_dim, _LATENT_STREAM))
-        device = next(next(iter(self.networks.values())).parameters()).device
+        device = self.device
         images = torch.empty(len(labels), self.spec.channels, *self.spec.grid)
         with torch.no_grad():
             size = batch_rows(self.spec.grid)

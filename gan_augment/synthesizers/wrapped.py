@@ -51,6 +51,12 @@ class WrappedSynthesizer:
         return f"WrappedSynthesizer({self.num_classes} classes, {'x'.join(map(str, self.image_shape))})"
 
     @property
+    def device(self) -> torch.device:
+        """Where the module is; the CPU for a function, of which nothing is known."""
+        parameter = None if self._module is None else next(self._module.parameters(), None)
+        return torch.device("cpu") if parameter is None else parameter.device
+
+    @property
     def fingerprint(self) -> dict[str, str]:
         """The chain: a hash of the module's weights; of a function nothing is known."""
         return {"weights": "unknown" if self._module is None else hash_tensors(self._module.state_dict())}

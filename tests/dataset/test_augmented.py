@@ -15,6 +15,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorD
 from torchvision.transforms import v2
 
 from gan_augment.dataset import GANAugmentedDataset, PhaseOut
+from gan_augment.dataset.slots import SharedEpoch
 from gan_augment.errors import ConfigError, DataError, DataMismatchWarning, SmallClassWarning
 from gan_augment.evaluation import check_no_overlap
 from gan_augment.items import same
@@ -144,7 +145,7 @@ def test_the_share_of_synthetic_slots_is_the_one_asked_for(
 ) -> None:
     train = copy.copy(tensors)
     train.synthetic_share, train.seed = share, seed
-    train._epoch = torch.tensor([epoch])
+    train._epoch = SharedEpoch(epoch)
     kinds = [train.origin(i).kind for i in range(107, 180)]
     assert set(kinds) <= {"repeat", "synthetic"}
     spread = 6 * np.sqrt(share * (1 - share) * len(kinds)) + 1

@@ -1,0 +1,358 @@
+"""GANAugmentedDataset: the reals unchanged, then a slot for each item that the balance asks for."""
+
+import operator
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import Dataset
+
+from gan_augment.balance import MIN_IMAGES, SamplingStrategy, numbers_to_add
+from gan_augment.dataset.extras import Extras, Labeller
+from gan_augment.dataset.report import ClassRow, MixReport
+from gan_augment.dataset.seeding import WorkerSeeds
+from gan_augment.dataset.slots import PhaseOut, Plan, SharedEpoch, Slots
+from gan_augment.dataset.supply import LiveSupply, PoolSupply
+from gan_augment.dataset.twins import Fill, Transform, Twins
+from gan_augment.errors import ConfigError, DataMismatchWarning, SmallClassWarning
+from gan_augment.fingerprint import FittedOn
+from gan_augment.pool import SyntheticPool
+from gan_augment.pool.cached import cache_folder, cached_pool
+from gan_augment.seeds import slot_seeds
+from gan_augment.source import RawView
+from gan_augment.types import IntArray, Origin, Synthesizer
+
+__all__ = ["GANAugmentedDataset"]
+
+
+class GANAugmentedDataset(Dataset[Any]):
+    """A training set rebalanced with synthetic images, for any DataLoader.
+
+    Items 0 to `len(base) - 1` are the base's own. After them stands one slot for each item that `sampling_strategy`
+    adds, with its class. A slot gives a synthetic image of its class with probability `synthetic_share`, else it
+    repeats a real one: 0 is exactly random oversampling, 1 fills up with synthetic images. Each choice is a function of
+    (seed, epoch, index), so it is the same for any number of workers and any start method.
+
+    A synthetic item has the type, shape, dtype and label type of a real one and goes through the base's own transform.
+
+    Args:
+        base: The training split.
+        source: The pool; its kept rows are used, or the rows of the view given. A Synthesizer is drawn from once, into
+            a pool that is kept in `cache`, or, with `live`, each time a synthetic item is asked for. None needs
+            `synthetic_share=0`.
+        sampling_strategy: How many items each class gets: imbalanced-learn's over-sampling vocabulary ("auto" fills
+            every class up to the largest), "sqrt", "effective", or a `Balance` with caps.
+        synthetic_share: Probability that a slot is synthetic, 0 to 1.
+        schedule: Changes the share by epoch; needs `set_epoch`.
+        targets: One class for each item, where the base does not say.
+        groups: One group for each item; kept for checks.
+        transform: "inherit" for the base's own on synthetic images, None for none, or a callable on the raw image; on
+            image and mask where items have masks.
+        seed: Of all choices.
+        fill: Where items hold more than image, label and mask: what stands there in synthetic ones. A value for each
+            index or key, or a function of the item's `Origin`; "like" for what a real item of the class holds.
+        extras: What items tell besides: source, weight, soft labels.
+        live: Whether a synthesizer draws anew each time; an image-conditioned one from the real image that the slot
+            would have repeated.
+        cache: Folder where pools drawn from a synthesizer are kept; "default" for $GAN_AUGMENT_CACHE or the user's
+            cache folder, None for memory.
+        min_images: The slots of a class with fewer real images repeat reals, unless at least as many candidates of it
+            were kept.
+        progress: Whether to show bars on a terminal.
+
+    Attributes:
+        sampling_strategy_: `{label: number of slots}`.
+        targets: `(len,)`, the label of every item.
+        classes: Class names.
+
+    Warns:
+        SmallClassWarning: The slots of a class repeat real images.
+        DataMismatchWarning: The pool was built like another dataset.
+
+    Raises:
+        DataError: The pool's images are not twins of the base's: another dtype, size or number of channels, no masks.
+        ConfigError: A parameter has a value that cannot work, or is missing for this base.
+
+    Example:
+        >>> import torch
+        >>> from torch.utils.data import TensorDataset
+        >>> base = TensorDataset(torch.rand(9, 1, 8, 8), torch.tensor([0, 0, 0, 0, 0, 0, 1, 1, 1]))
+        >>> pool = SyntheticPool.from_arrays(torch.rand(30, 1, 8, 8), torch.ones(30, dtype=int))
+        >>> train = GANAugmentedDataset(base, pool)
+        >>> len(train), train.sampling_strategy_
+        (12, {1: 3})
+    """
+
+    def __init__(
+        self,
+        base: Any,
+        source: SyntheticPool | Synthesizer | None,
+        *,
+        sampling_strategy: SamplingStrategy = "auto",
+        synthetic_share: float = 0.5,
+        schedule: PhaseOut | None = None,
+        targets: npt.ArrayLike | None = None,
+        groups: Sequence[Any] | None = None,
+        transform: Transform = "inherit",
+        seed: int = 0,
+        fill: Fill = None,
+        extras: Extras | None = None,
+        live: bool = False,
+        cache: "Literal['default'] | str | os.PathLike[str] | None" = "default",
+        min_images: int = MIN_IMAGES,
+        progress: bool = True,
+    ) -> None:
+        if not 0 <= synthetic_share <= 1:
+            raise ConfigError(f"expected synthetic_share from 0 to 1, found {synthetic_share}")
+        if source is None and synthetic_share > 0:
+            raise ConfigError("expected a pool or a synthesizer, found None; give one, or synthetic_share=0")
+        if isinstance(transform, str) and transform != "inherit":
+            raise ConfigError(f"expected transform='inherit', None or a callable, found {transform!r}")
+        self.synthetic_share, self.schedule, self.transform = synthetic_share, schedule, transform
+        self.seed, self._strategy, self._epoch = int(seed), sampling_strategy, SharedEpoch()
+        self._view = RawView.of(base, targets, groups, progress=progress)
+        self.base = self._view.base
+        self._reals = len(self._view)
+        self.classes = self._view.classes
+        wanted = numbers_to_add(sampling_strategy, self._view.targets, self.classes, self._view.values)
+        self.sampling_strategy_ = {self._view.values[label]: number for label, number in sorted(wanted.items())}
+        asked = source if wanted and synthetic_share > 0 else None
+        folder = cache_folder() if cache == "default" else cache
+        self.pool = None if live else self._as_pool(asked, folder, progress)
+        self._supply = self._supplied(asked, wanted, live)
+        rows, self._notes = self._drawn_rows(wanted, min_images)
+        self._twins = None
+        if self._supply is not None:
+            self._twins = Twins(self._view, self._supply.form, self._supply.has_masks, transform, fill)
+        self._parents_are_here = self._check_like()
+        labels = np.repeat(sorted(wanted), [wanted[label] for label in sorted(wanted)]).astype(np.int64)
+        members = [self._view.of_class(label) for label in range(self._view.num_classes)]
+        self._slots = Slots(labels, self._reals, members, rows)
+        self._check_sizes(rows)
+        self._labeller = None if extras is None or not extras.names else Labeller(extras, self._view, self.pool)
+        self._plan: Plan | None = None
+        self._seeds = WorkerSeeds(self.base, transform)
+
+    # -- setting up -----------------------------------------------------------------------------------------------
+
+    def _as_pool(self, source: Any, folder: Any, progress: bool) -> SyntheticPool | None:
+        if source is None or isinstance(source, SyntheticPool):
+            return source
+        if not isinstance(source, Synthesizer):
+            raise ConfigError(f"expected a SyntheticPool or a Synthesizer, found {type(source).__name__}")
+        counts = self.sampling_strategy_
+        return cached_pool(source, self._view, counts, folder=folder, seed=self.seed, progress=progress)
+
+    def _supplied(self, source: Any, wanted: Mapping[int, int], live: bool) -> PoolSupply | LiveSupply | None:
+        if self.pool is not None:
+            return PoolSupply(self.pool, self.classes, self._view.values)
+        if source is None:
+            return None
+        if isinstance(source, SyntheticPool) or not isinstance(source, Synthesizer):
+            raise ConfigError(f"expected a Synthesizer that draws with live=True, found {type(source).__name__}")
+        return LiveSupply(source, self._view, list(wanted))
+
+    def _drawn_rows(self, wanted: Mapping[int, int], min_images: int) -> tuple[list[IntArray], dict[int, str]]:
+        """Returns for each class what its synthetic slots are drawn from, and a note where they repeat reals.
+
+        Rows of the pool; where images are drawn live, the items of the base that they may be drawn from.
+        """
+        rows = [np.empty(0, np.int64)] * self._view.num_classes
+        notes: dict[int, str] = {}
+        if self._supply is None:
+            return rows, notes
+        for label, number in wanted.items():
+            if isinstance(self._supply, LiveSupply):
+                rows[label] = self._view.of_class(label)
+                continue
+            own, real = self._supply.rows(label), int(self._view.counts[label])
+            if len(own) and not (real < min_images and len(own) < min_images):
+                rows[label] = own
+                continue
+            notes[label] = "repeats reals"
+            warnings.warn(
+                f"class {self.classes[label]} has {real} real images and {len(own)} kept synthetic ones: its {number} "
+                "slots repeat reals. Draw more candidates (reserve=) or keep more",
+                SmallClassWarning,
+                stacklevel=3,
+            )
+        return rows, notes
+
+    def _check_sizes(self, rows: Sequence[IntArray]) -> None:
+        """Tries one synthetic item, so that what cannot work is told here and not in a worker."""
+        label = next((label for label, own in enumerate(rows) if len(own)), None)
+        if label is None or self._twins is None or self._supply is None:
+            return
+        origin = self._synthetic(label, int(rows[label][0]), self._reals)
+        self._twins.check_sizes(*self._supply.get([origin])[0], label)
+
+    def _check_like(self) -> bool:
+        """Tells whether the pool was built like this very dataset, and warns if it was built like another."""
+        like = None if self.pool is None else self.pool.about.get("like")
+        if like is None or like == {"items": len(self._view), "identity": self._view.identity}:
+            return like is not None
+        warnings.warn(
+            f"the pool was built like another dataset ({like['items']} items, {len(self._view)} here): its images may "
+            "come from images that are not in this one. If you test on those, the test is worth nothing; check with "
+            "ga.check_no_overlap(test, pool). Parents are not told",
+            DataMismatchWarning,
+            stacklevel=3,
+        )
+        return False
+
+    @property
+    def fitted_on(self) -> FittedOn:
+        """Hashes of the real images and groups, and of those that the pool's synthesizer and judge saw."""
+        return FittedOn.union(self._view.fitted_on, FittedOn.of(self.pool))
+
+    # -- epochs ---------------------------------------------------------------------------------------------------
+
+    def set_epoch(self, epoch: int) -> None:
+        """Says which epoch begins, in this process and in workers that are already running."""
+        self._epoch.set(int(epoch))
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that `set_epoch` set last; 0 at first."""
+        return self._epoch.get()
+
+    def share(self, epoch: int | None = None) -> float:
+        """Returns the probability that a slot is synthetic in an epoch (None: the present one)."""
+        epoch = self.epoch if epoch is None else epoch
+        return self.synthetic_share if self.schedule is None else self.schedule.share(epoch, self.synthetic_share)
+
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> Self:
+        """Seeds the random transforms of the base; MONAI's loader calls it in each worker.
+
+        Args:
+            seed: The seed; None for one of torch's.
+            state: MONAI's other way of telling a seed.
+        """
+        if seed is None:
+            seed = int(np.random.default_rng().integers(2**32)) if state is None else int(state.randint(2**31))
+        self._seeds.set(seed)
+        return self
+
+    # -- items ----------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return f"GANAugmentedDataset({self._reals} real, {len(self._slots)} slots, share {self.share():g})"
+
+    def __len__(self) -> int:
+        return self._reals + len(self._slots)
+
+    @property
+    def targets(self) -> npt.NDArray[Any]:
+        """The label of every item, reals and slots."""
+        values: npt.NDArray[Any] = np.asarray(self._view.values)
+        labels: npt.NDArray[Any] = values[np.concatenate([self._view.targets, self._slots.labels])]
+        return labels
+
+    def report(self) -> MixReport:
+        """Returns what was resolved, class by class: reals, slots, how many are synthetic, and what they come from."""
+        numbers = np.bincount(self._slots.labels, minlength=len(self.classes))
+        synthetic = self._slots.expected(self.share())
+        rows = []
+        for label, name in enumerate(self.classes):
+            real, added = int(self._view.counts[label]), int(numbers[label])
+            rows.append(
+                ClassRow(
+                    name=name,
+                    real=real,
+                    slots=added,
+                    synthetic=float(synthetic[label]),
+                    available=len(self._supply.rows(label)) if isinstance(self._supply, PoolSupply) else None,
+                    total=real + added,
+                    share=(real + added) / len(self),
+                    note=self._notes.get(label, ""),
+                )
+            )
+        strategy = getattr(self._strategy, "__name__", None) or repr(self._strategy)
+        return MixReport(classes=tuple(rows), strategy=strategy, synthetic_share=self.share(), epoch=self.epoch)
+
+    def origin(self, index: int) -> Origin:
+        """Returns where item `index` comes from in the present epoch."""
+        index = self._checked(index)
+        if index < self._reals:
+            return Origin("real", int(self._view.targets[index]), index=index)
+        code = self._code(index)
+        label = int(self._slots.labels[index - self._reals])
+        return Origin("repeat", label, index=-1 - code) if code < 0 else self._synthetic(label, code, index)
+
+    def _code(self, index: int) -> int:
+        epoch = self._epoch.get()
+        key = (self.seed, epoch, self.share(epoch))
+        if self._plan is None or self._plan.key != key:
+            self._plan = Plan(self._slots, key)
+        return self._plan.code(index - self._reals)
+
+    def _synthetic(self, label: int, code: int, index: int) -> Origin:
+        if self.pool is None:  # drawn live; the code is the item at hand
+            seed = int(slot_seeds(self.seed, self.epoch, np.array([index]))[0])
+            return Origin("synthetic", label, seed=seed, parent=code)
+        found, parent = self.pool.provenance(code)
+        return Origin("synthetic", label, row=code, seed=found, parent=parent if self._parents_are_here else None)
+
+    def _checked(self, index: int) -> int:
+        index, length = operator.index(index), len(self)
+        if not -length <= index < length:
+            raise IndexError(f"expected an index below {length}, found {index}")
+        return index + length if index < 0 else index
+
+    def __getitem__(self, index: int) -> Any:
+        """Returns a real item, a repeated one, or a synthetic one of the same form."""
+        if self._seeds.needed:
+            self._seeds.refresh()
+        index = operator.index(index)
+        if 0 <= index < self._reals and self._labeller is None:
+            return self.base[index]
+        return self._items([self.origin(index)])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """Returns several items, as loaders ask for a batch; images that are drawn live are drawn in one call."""
+        if self._seeds.needed:
+            self._seeds.refresh()
+        if self._labeller is None and min(indices) >= 0 and max(indices) < self._reals:
+            return self._real_items(indices)
+        return self._items([self.origin(index) for index in indices])
+
+    def _real_items(self, indices: Sequence[int]) -> list[Any]:
+        together = getattr(self.base, "__getitems__", None)
+        if callable(together) and len(indices) > 1:
+            return list(together(list(indices)))
+        base = self.base
+        return [base[index] for index in indices]
+
+    def _items(self, origins: Sequence[Origin]) -> list[Any]:
+        """Returns the item of each origin."""
+        items: list[Any] = [None] * len(origins)
+        reals = [at for at, origin in enumerate(origins) if origin.index is not None]
+        drawn = [at for at, origin in enumerate(origins) if origin.index is None]
+        found = self._real_items([origins[at].index or 0 for at in reals]) if reals else []
+        for at, item in zip(reals, found, strict=True):
+            items[at] = item
+        if drawn:
+            assert self._supply is not None
+            assert self._twins is not None
+            for at, supplied in zip(drawn, self._supply.get([origins[at] for at in drawn]), strict=True):
+                items[at] = self._twins.finish(*supplied, origins[at])
+        if self._labeller is None:
+            return items
+        return [self._labeller.add(item, origin) for item, origin in zip(items, origins, strict=True)]
+
+    def synthetic_items(self) -> Iterator[Any]:
+        """Yields every row of the pool's view as an item of this dataset, in the order of the rows."""
+        if self.pool is None or self._twins is None:
+            return
+        assert isinstance(self._supply, PoolSupply)
+        labels = {own: label for label, own in self._supply.position.items()}
+        for row, label in zip(self.pool.rows.tolist(), self.pool.labels.tolist(), strict=True):
+            if label in labels:
+                yield self._twins.finish(self.pool.array(row), self.pool.mask(row), Origin("synthetic", labels[label]))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Workers work out their own plan."""
+        return {**self.__dict__, "_plan": None}

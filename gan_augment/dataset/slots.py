@@ -1,0 +1,127 @@
+"""Slots: what each item beyond the reals is in an epoch, as a function of (seed, epoch, index)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gan_augment.errors import ConfigError
+from gan_augment.seeds import slots_uniforms
+from gan_augment.types import IntArray
+
+__all__ = ["PhaseOut", "Plan", "SharedEpoch", "Slots"]
+
+_BLOCK = 16384
+
+
+@dataclass(frozen=True)
+class PhaseOut:
+    """Synthetic images in the first part of a training only.
+
+    Attributes:
+        epochs: Epochs of the whole training.
+        until: Share of them with synthetic images; after it every slot repeats a real one.
+    """
+
+    epochs: int
+    until: float = 0.6
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or not 0 <= self.until <= 1:
+            raise ConfigError(f"expected epochs of at least 1 and until from 0 to 1, found {self}")
+
+    def share(self, epoch: int, synthetic_share: float) -> float:
+        """Returns the share of synthetic images in an epoch, counted from 0."""
+        return synthetic_share if epoch < self.until * self.epochs else 0.0
+
+
+class SharedEpoch:
+    """The number of an epoch in memory that worker processes share, however they were started."""
+
+    def __init__(self, epoch: int = 0) -> None:
+        self._share(torch.tensor([epoch], dtype=torch.int64).share_memory_())
+
+    def _share(self, cell: torch.Tensor) -> None:
+        self._cell, self._values = cell, cell.numpy()  # a tensor's own item costs a microsecond to read
+
+    def set(self, epoch: int) -> None:
+        """Sets the number for every process."""
+        self._values[0] = epoch
+
+    def get(self) -> int:
+        """Returns the number that was set last."""
+        return self._values.item(0)  # type: ignore[no-any-return]
+
+    def __getstate__(self) -> torch.Tensor:
+        return self._cell
+
+    def __setstate__(self, cell: torch.Tensor) -> None:
+        self._share(cell)
+
+
+class Slots:
+    """The slots of a dataset: the class of each, and what it can be.
+
+    Args:
+        labels: `(S,)` class index of each slot.
+        first: Index of the first slot in the dataset: the number of reals.
+        members: For each class the items of the base.
+        rows: For each class the rows that can be drawn; None for classes that are drawn live, from a member each.
+    """
+
+    def __init__(self, labels: IntArray, first: int, members: Sequence[IntArray], rows: Sequence[IntArray]) -> None:
+        self.labels, self.first = labels, first
+        self._members, self._member_starts, self._member_counts = _flat(members)
+        self._rows, self._row_starts, self._row_counts = _flat(rows)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def codes(self, seed: int, epoch: int, share: float, at: slice) -> IntArray:
+        """Returns for some slots the row where it is synthetic, else -1 - i for the real item i that it repeats."""
+        labels = self.labels[at]
+        start = self.first + (at.start or 0)
+        dice, which = slots_uniforms(seed, epoch, np.arange(start, start + len(labels), dtype=np.int64))
+        counts = self._row_counts[labels]
+        synthetic = (counts > 0) & (dice < share)
+        codes = -1 - self._members[self._member_starts[labels] + (which * self._member_counts[labels]).astype(np.int64)]
+        rows = self._row_starts[labels] + (which * counts).astype(np.int64)
+        codes[synthetic] = self._rows[rows[synthetic]]
+        return codes
+
+    def expected(self, share: float) -> npt.NDArray[np.float64]:
+        """Returns how many slots of each class are synthetic on average."""
+        numbers = np.bincount(self.labels, minlength=len(self._row_counts)) * (self._row_counts > 0) * share
+        return numbers.astype(np.float64)
+
+
+def _flat(parts: Sequence[IntArray]) -> tuple[IntArray, IntArray, IntArray]:
+    """Returns all parts in one array, where each begins in it, and how long each is."""
+    counts = np.array([len(part) for part in parts], np.int64)
+    return np.concatenate([np.empty(0, np.int64), *parts]), np.concatenate([[0], np.cumsum(counts)[:-1]]), counts
+
+
+class Plan:
+    """What the slots are in one epoch, worked out block by block where it is asked for.
+
+    Args:
+        slots: The slots.
+        key: (seed, epoch, share).
+    """
+
+    def __init__(self, slots: Slots, key: tuple[int, int, float]) -> None:
+        self.slots, self.key = slots, key
+        self._blocks: dict[int, Any] = {}
+
+    def code(self, slot: int) -> int:
+        """Returns the row of a slot, or -1 - i for the real item i that it repeats."""
+        block, at = divmod(slot, _BLOCK)
+        codes = self._blocks.get(block)
+        if codes is None:
+            codes = self.slots.codes(*self.key, slice(block * _BLOCK, (block + 1) * _BLOCK))
+            self._blocks[block] = codes
+        code: int = codes.item(at)
+        return code

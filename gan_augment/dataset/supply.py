@@ -1,0 +1,117 @@
+"""Where the images of synthetic slots come from: the rows of a pool, or a synthesizer that draws them live."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from gan_augment.errors import DataError, SynthesizerError
+from gan_augment.forms import RawForm
+from gan_augment.pool import SyntheticPool
+from gan_augment.pool.draw import Drawer, drawn_spec
+from gan_augment.source import RawView
+from gan_augment.synthesizers.checks import match_classes
+from gan_augment.types import IntArray, NeedsParents, Origin, Synthesizer
+
+__all__ = ["LiveSupply", "PoolSupply", "Supplied", "refuse_in_worker"]
+
+
+class Supplied(NamedTuple):
+    """An image `(C, *raw_shape)` in the raw dtype, and its mask `(1, *raw_shape)` where there is one."""
+
+    array: npt.NDArray[Any]
+    mask: npt.NDArray[Any] | None
+
+
+class PoolSupply:
+    """The rows of a pool's view.
+
+    Args:
+        pool: The pool.
+        names: The dataset's class names.
+        values: The label that stands for each class.
+
+    Raises:
+        DataError: The pool has none of the classes.
+    """
+
+    def __init__(self, pool: SyntheticPool, names: Sequence[str], values: Sequence[int | str]) -> None:
+        self.pool, self.form, self.has_masks = pool, pool.form, pool.has_masks
+        names = names if pool.named else [str(value) for value in values]
+        index = {name: i for i, name in enumerate(pool.classes)}
+        self.position = {label: index[name] for label, name in enumerate(names) if name in index}
+        if not self.position:
+            raise DataError(
+                f"expected a pool of the classes {', '.join(names)}, found {', '.join(pool.classes)}; build the pool "
+                "with like=this dataset"
+            )
+
+    def rows(self, label: int) -> IntArray:
+        """Returns the rows of a class of the dataset."""
+        own: IntArray = self.pool.rows[self.pool.labels == self.position.get(label, -1)]
+        return own
+
+    def get(self, origins: Sequence[Origin]) -> list[Supplied]:
+        """Returns the image and mask of the row of each origin."""
+        rows = [origin.row for origin in origins]
+        return [Supplied(self.pool.array(row), self.pool.mask(row)) for row in rows if row is not None]
+
+
+class LiveSupply:
+    """A synthesizer that draws when an item is asked for; an image-conditioned one from a real image of the class.
+
+    Args:
+        synthesizer: Who draws.
+        view: The dataset.
+        labels: The classes that are drawn.
+
+    Raises:
+        SynthesizerError: It lacks a class, or draws images that do not fit.
+    """
+
+    def __init__(self, synthesizer: Synthesizer, view: RawView, labels: Sequence[int]) -> None:
+        self._view, self._device = view, str(getattr(synthesizer, "device", "cpu"))
+        self._from_items = isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents
+        mapping = match_classes(view.classes, synthesizer.num_classes, synthesizer.class_names, sorted(labels))
+        if isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents:
+            synthesizer.bind(view)  # for the sample that tells the form
+        spec = drawn_spec(synthesizer, view, int(mapping[min(labels)]))
+        self._drawer = Drawer(synthesizer, mapping, spec, [], view.classes)
+        first = self._drawer.draw(np.array([min(labels)]), np.zeros(1, np.int64), padded=False)
+        self.has_masks = first.masks is not None
+        self.form: RawForm = spec.form if spec.form.shape is not None else replace(spec.form, shape=spec.raw_shape)
+
+    def get(self, origins: Sequence[Origin]) -> list[Supplied]:
+        """Draws an image, and a mask where there is one, for each origin, in one call.
+
+        Raises:
+            SynthesizerError: This is a worker process, and the synthesizer is not on the CPU.
+        """
+        refuse_in_worker(self._device)
+        labels = np.array([origin.label for origin in origins], np.int64)
+        seeds = np.array([origin.seed for origin in origins], np.int64)
+        sources: Tensor | None = None
+        if self._from_items:
+            sources = self._view.images(np.array([origin.parent for origin in origins]), spec=self._drawer.spec)
+        drawn = self._drawer.draw(labels, seeds, sources, padded=False)
+        if drawn.masks is None:
+            return [Supplied(array, None) for array in drawn.arrays]
+        return [Supplied(array, mask) for array, mask in zip(drawn.arrays, drawn.masks, strict=True)]
+
+
+def refuse_in_worker(device: str) -> None:
+    """Raises if a synthesizer on a device other than the CPU is asked to draw in a worker process.
+
+    Raises:
+        SynthesizerError: It is.
+    """
+    if device != "cpu" and get_worker_info() is not None:
+        raise SynthesizerError(
+            f"expected live synthesis on the CPU in the worker processes of a loader, found a synthesizer on {device}: "
+            "CUDA cannot be used in a forked process. Build a pool and mix from it, which is faster too; or draw in "
+            "the main process, with num_workers=0 or a SynthesizeBatch after the loader; or call synthesizer.to('cpu')"
+        )

@@ -1,0 +1,165 @@
+"""Twins: synthetic images as items of a dataset, of the same structure and types as its real ones."""
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from gan_augment.errors import ConfigError, DataError
+from gan_augment.forms import RawForm
+from gan_augment.hosts import FRAME
+from gan_augment.items import ItemStructure, same
+from gan_augment.pipelines import call_on_pair, call_transform, preserved_rng
+from gan_augment.pool.matching import twin_form
+from gan_augment.source import RawView
+from gan_augment.types import Origin
+
+__all__ = ["Fill", "Transform", "Twins"]
+
+Transform = Literal["inherit"] | Callable[..., Any] | None
+Fill = Literal["like"] | Mapping[Any, Any] | None
+
+_PROBED = 4
+
+
+class Twins:
+    """Makes items of a dataset out of synthetic images.
+
+    Args:
+        view: The dataset.
+        drawn: The form of the synthetic images.
+        masks: Whether each has a mask.
+        transform: "inherit" for the base's own, None for none, or a callable on the raw image, or on image and mask.
+        fill: What stands in the other parts of an item: "like" for what a real item of the class holds, or a value for
+            each index or key, or a function of the item's `Origin`.
+
+    Raises:
+        DataError: The images are not twins of the real ones, or have no masks where those have.
+        ConfigError: `transform` or `fill` is missing, or cannot be used here.
+    """
+
+    def __init__(self, view: RawView, drawn: RawForm, masks: bool, transform: Transform, fill: Fill) -> None:
+        self._view, self._transform = view, transform
+        self._form = twin_form(view.form, drawn)
+        if view.mask_form is not None and not masks:
+            raise DataError(
+                "expected synthetic images with masks, since the dataset's items have masks, found images alone; draw "
+                "from a synthesizer that gives masks, use SyntheticPool.from_arrays(images, labels, masks=...), or "
+                "wrap the dataset so that its items hold no mask"
+            )
+        self._hosted = FRAME in view.structure.extras
+        if self._hosted and transform != "inherit":
+            raise ConfigError(
+                f"expected transform='inherit' for {type(view.base).__name__}, whose items are made by its own "
+                f"library, found {transform!r}"
+            )
+        if transform == "inherit" and view.mode == "as-is":
+            self._refuse_random()
+        self._fill = self._checked_fill(fill)
+        self._moulds: dict[int, tuple[Any, ItemStructure]] = {}
+
+    def _refuse_random(self) -> None:
+        """A base whose transforms could not be taken apart must give the same item each time."""
+        view = self._view
+        for index in np.unique(np.linspace(0, len(view) - 1, _PROBED).astype(int)).tolist():
+            drawn = []
+            for seed in (0, 1):
+                with preserved_rng(seed=seed):
+                    drawn.append(view.base[index])
+            if not same(*drawn):
+                raise ConfigError(
+                    f"expected transforms that synthetic images can go through too, found that item {index} of "
+                    f"{type(view.base).__name__} differs each time it is read, by a transform that could not be taken "
+                    "apart: synthetic images would stay without it. Give transform= with the callable that the raw "
+                    "image goes through, or transform=None for none, or keep the dataset's in an attribute `transform`"
+                )
+
+    def _checked_fill(self, fill: Fill) -> dict[Any, Any]:
+        names = [name for name in self._view.structure.extras if name != FRAME]
+        if not names or fill == "like":
+            return {}
+        if not isinstance(fill, Mapping) or set(fill) != set(names):
+            told = ", ".join(map(repr, names))
+            raise ConfigError(
+                f"expected fill= to say what synthetic items hold in the parts beside image and label ({told}), found "
+                f"{fill!r}; give fill={{part: value or function of the item's Origin}} for each, or fill='like' for "
+                "what a real item of the class holds"
+            )
+        return dict(fill)
+
+    def finish(self, array: npt.NDArray[Any], mask: npt.NDArray[Any] | None, origin: Origin) -> Any:
+        """Returns an item of class `origin.label` with the image `(C, *raw_shape)` and mask `(1, *raw_shape)`."""
+        image = self._form.raw(array)
+        extras = {name: self._filled(name, origin) for name in self._fill} if self._fill else {}
+        raw_mask = None if mask is None or self._view.mask_form is None else self._raw_mask(mask)
+        if self._transform == "inherit":
+            return self._view.finish(image, origin.label, raw_mask, extras)
+        if self._transform is not None and raw_mask is not None:
+            image, raw_mask = call_on_pair(self._transform, image, raw_mask)
+        elif self._transform is not None:
+            image = call_transform(self._transform, image)
+        mould, structure = self._mould(origin.label)
+        parts = {structure.image: image, **extras}
+        if raw_mask is not None and structure.mask is not None:
+            parts[structure.mask] = raw_mask
+        return structure.replaced(mould, parts)
+
+    def _raw_mask(self, mask: npt.NDArray[Any]) -> Any:
+        form = self._view.mask_form
+        assert form is not None
+        return form.raw(mask.astype(form.dtype))
+
+    def _filled(self, name: Any, origin: Origin) -> Any:
+        given = self._fill[name]
+        value, example = given(origin) if callable(given) else given, self._view.raw_item(origin.label)[name]
+        if type(value) is not type(example):
+            raise ConfigError(
+                f"expected fill= with a {type(example).__name__} for the part {name!r}, as real items have it, found "
+                f"the {type(value).__name__} {value!r}; a batch of both could not be collated"
+            )
+        return value
+
+    def _mould(self, label: int) -> tuple[Any, ItemStructure]:
+        """Returns a finished real item of a class, after any `target_transform`, and its structure."""
+        if label not in self._moulds:
+            view = self._view
+            with preserved_rng():
+                item = view.finish(view.raw(int(view.of_class(label)[0])), label)
+            self._moulds[label] = item, ItemStructure.of(item)
+        item, structure = self._moulds[label]
+        if structure.label is None:
+            return item, structure
+        return structure.replaced(item, {structure.label: copy.deepcopy(item[structure.label])}), structure
+
+    def check_sizes(self, array: npt.NDArray[Any], mask: npt.NDArray[Any] | None, label: int) -> None:
+        """Raises unless a synthetic item has the size of a real one, or the dataset's own sizes are mixed.
+
+        Raises:
+            DataError: The sizes differ.
+        """
+        view = self._view
+        if self._form.shape == view.form.shape:
+            return
+        with preserved_rng():
+            items = (
+                view.finish(view.raw(int(view.of_class(label)[0])), label),
+                self.finish(array, mask, Origin("synthetic", label)),
+            )
+        sizes = [_size(ItemStructure.of(item).split(item)[0]) for item in items]
+        if sizes[0] != sizes[1] and view.full_form.shape is not None:
+            raise DataError(
+                "expected synthetic images like the dataset's own, found others: "
+                f"{view.form.differences(self._form, ('shape',))} (dataset against pool); build the pool with "
+                "like=this dataset, or give arrays of its type, size and channels"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Workers make their own moulds."""
+        return {**self.__dict__, "_moulds": {}}
+
+
+def _size(image: Any) -> Any:
+    return image.size if isinstance(image, Image.Image) else np.shape(image)

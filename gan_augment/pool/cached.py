@@ -1,0 +1,72 @@
+"""A pool that is built once for a synthesizer and a dataset, and found again by their fingerprints."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gan_augment.artifacts import storing
+from gan_augment.fingerprint import hash_items, hash_json
+from gan_augment.locks import exclusive
+from gan_augment.pool.pool import SyntheticPool
+from gan_augment.source import RawView
+from gan_augment.types import Synthesizer
+
+__all__ = ["cache_folder", "cached_pool"]
+
+_NEWEST = 1
+"""To be raised when pools are drawn in another way than before."""
+
+
+def cache_folder() -> Path:
+    """Returns where pools are kept by default: $GAN_AUGMENT_CACHE, else gan_augment in the user's cache."""
+    given = os.environ.get("GAN_AUGMENT_CACHE")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gan_augment" / "pools"
+
+
+def cached_pool(
+    synthesizer: Synthesizer,
+    view: RawView,
+    counts: Mapping[Any, int],
+    *,
+    folder: str | os.PathLike[str] | None,
+    seed: int = 0,
+    progress: bool = True,
+) -> SyntheticPool:
+    """Returns the pool of a synthesizer for a dataset, drawn now or found from before; nothing is selected.
+
+    Processes that ask for the same pool at once wait for the first to draw it.
+
+    Args:
+        synthesizer: Who draws.
+        view: The dataset.
+        counts: Images of each class, by label.
+        folder: Where pools are kept; None to keep it in memory. So is that of a function, whose fingerprint is not
+            known.
+        seed: Of all draws.
+        progress: Whether to show a bar on a terminal.
+
+    Raises:
+        ArtifactError: The pool that was kept is damaged.
+        StorageError: The disk refused.
+    """
+    own = getattr(synthesizer, "fingerprint", None)
+    known = isinstance(own, Mapping) and "unknown" not in own.values()
+
+    def build(out: Path | None) -> SyntheticPool:
+        return SyntheticPool.build(synthesizer, view, counts=counts, reserve=1.0, out=out, seed=seed, progress=progress)
+
+    if folder is None or not known:
+        return build(None)
+    seen = [hash_items(view.hashes), view.identity, view.group_hashes.tolist()]
+    key = hash_json([_NEWEST, own, seen, {str(label): number for label, number in counts.items()}, seed])
+    path = Path(folder) / key
+    if not path.exists():
+        with storing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with exclusive(path.with_name(f".{key}.lock"), f"the pool {path}", wait=True):
+            if not path.exists():
+                return build(path)
+    return SyntheticPool.open(path)
