@@ -191,6 +191,11 @@ class Pipeline:
             if first is not None or target is not None:
                 self._steps.append((way, first, target))
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to call."""
+        return not self._steps
+
     def __call__(self, item: Any, structure: ItemStructure) -> Any:
         """Returns the raw `item`, of this `structure`, as the base would have given it."""
         second: Any = structure.mask if structure.label is None else structure.label

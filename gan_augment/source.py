@@ -268,6 +268,18 @@ class RawView:
         item = self.structure.replaced(raw, parts)
         return item if pipeline is None else pipeline(item, self.structure)
 
+    @property
+    def plain_pairs(self) -> bool:
+        """Whether items are tuples (image, label) that no transform makes: a raw image and a label are an item."""
+        none = self.structure.mask is None and not self.structure.extras and self.structure.label is not None
+        pairs = none and self.structure.kind == "tuple" and self.structure.image == 0
+        examples = [self._example(int(label))[1] for label in np.unique(self.targets)] if pairs else [None]
+        return pairs and all(pipeline is None or pipeline.empty for pipeline in examples)
+
+    def fresh_label(self, label: int) -> Any:
+        """Returns the label of a raw item of a class, an object of its own."""
+        return _fresh(self.structure.split(self._example(label)[0])[1])
+
     def raw_item(self, label: int) -> Any:
         """Returns a raw item of a class, without its image, the label and other parts copied: a mould for new ones."""
         example = self._example(label)[0]

@@ -1,5 +1,6 @@
 """GANAugmentedDataset: the reals unchanged, then a slot for each item that the balance asks for."""
 
+import functools
 import operator
 import os
 import warnings
@@ -186,8 +187,10 @@ class GANAugmentedDataset(Dataset[Any]):
         label = next((label for label, own in enumerate(rows) if len(own)), None)
         if label is None or self._twins is None or self._supply is None:
             return
-        origin = self._synthetic(label, int(rows[label][0]), self._reals)
-        self._twins.check_sizes(*self._supply.get([origin])[0], label)
+        code = int(rows[label][0])
+        live = self.pool is None
+        origin = Origin("synthetic", label, row=None if live else code, seed=0, parent=code if live else None)
+        self._twins.check_sizes(*self._supply.get([origin])[0], label, functools.partial(_itself, origin))
 
     def _check_like(self) -> bool:
         """Tells whether the pool was built like this very dataset, and warns if it was built like another."""
@@ -275,26 +278,35 @@ class GANAugmentedDataset(Dataset[Any]):
 
     def origin(self, index: int) -> Origin:
         """Returns where item `index` comes from in the present epoch."""
-        index = self._checked(index)
+        return self._origins([index])[0]
+
+    def _origins(self, indices: Sequence[int]) -> list[Origin]:
+        indices = [self._checked(index) for index in indices]
+        live = {}
+        if isinstance(self._supply, LiveSupply):  # one call for all seeds
+            slots = [index for index in indices if index >= self._reals]
+            live = dict(zip(slots, slot_seeds(self.seed, self.epoch, np.array(slots, np.int64)).tolist(), strict=True))
+        plan = self._now()
+        return [self._origin(index, plan, live.get(index, -1)) for index in indices]
+
+    def _origin(self, index: int, plan: Plan, seed: int) -> Origin:
         if index < self._reals:
             return Origin("real", int(self._view.targets[index]), index=index)
-        code = self._code(index)
-        label = int(self._slots.labels[index - self._reals])
-        return Origin("repeat", label, index=-1 - code) if code < 0 else self._synthetic(label, code, index)
+        code, label = plan.code(index - self._reals), self._slots.labels.item(index - self._reals)
+        if code < 0:
+            return Origin("repeat", label, index=-1 - code)
+        if self.pool is None:  # drawn live; the code is the item at hand
+            return Origin("synthetic", label, seed=seed, parent=code)
+        found, parent = self.pool.provenance(code)
+        return Origin("synthetic", label, row=code, seed=found, parent=parent if self._parents_are_here else None)
 
-    def _code(self, index: int) -> int:
+    def _now(self) -> Plan:
+        """Returns what the slots are in the present epoch."""
         epoch = self._epoch.get()
         key = (self.seed, epoch, self.share(epoch))
         if self._plan is None or self._plan.key != key:
             self._plan = Plan(self._slots, key)
-        return self._plan.code(index - self._reals)
-
-    def _synthetic(self, label: int, code: int, index: int) -> Origin:
-        if self.pool is None:  # drawn live; the code is the item at hand
-            seed = int(slot_seeds(self.seed, self.epoch, np.array([index]))[0])
-            return Origin("synthetic", label, seed=seed, parent=code)
-        found, parent = self.pool.provenance(code)
-        return Origin("synthetic", label, row=code, seed=found, parent=parent if self._parents_are_here else None)
+        return self._plan
 
     def _checked(self, index: int) -> int:
         index, length = operator.index(index), len(self)
@@ -309,7 +321,7 @@ class GANAugmentedDataset(Dataset[Any]):
         index = operator.index(index)
         if 0 <= index < self._reals and self._labeller is None:
             return self.base[index]
-        return self._items([self.origin(index)])[0]
+        return self._items([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Returns several items, as loaders ask for a batch; images that are drawn live are drawn in one call."""
@@ -317,7 +329,50 @@ class GANAugmentedDataset(Dataset[Any]):
             self._seeds.refresh()
         if self._labeller is None and min(indices) >= 0 and max(indices) < self._reals:
             return self._real_items(indices)
-        return self._items([self.origin(index) for index in indices])
+        return self._items(indices)
+
+    def _items(self, indices: Sequence[int]) -> list[Any]:
+        if self._labeller is None and not isinstance(self._supply, LiveSupply):
+            return self._stored_items(indices)
+        origins = self._origins(indices)
+        items: list[Any] = [None] * len(origins)
+        places = [at for at, origin in enumerate(origins) if origin.index is not None]
+        self._put_reals(items, places, [origin.index for origin in origins if origin.index is not None])
+        drawn = [at for at, origin in enumerate(origins) if origin.index is None]
+        if drawn:
+            assert self._supply is not None
+            assert self._twins is not None
+            for at, found in zip(drawn, self._supply.get([origins[at] for at in drawn]), strict=True):
+                items[at] = self._twins.finish(*found, origins[at].label, functools.partial(_itself, origins[at]))
+        if self._labeller is None:
+            return items
+        return [self._labeller.add(item, origin) for item, origin in zip(items, origins, strict=True)]
+
+    def _stored_items(self, indices: Sequence[int]) -> list[Any]:
+        """Returns reals, repeats and rows of the pool; an `Origin` is made only where it is asked for."""
+        plan, reals, length = self._now(), self._reals, len(self)
+        items: list[Any] = [None] * len(indices)
+        places, rows = [], []
+        for at, index in enumerate(indices):
+            if not 0 <= index < length:
+                index = self._checked(index)  # noqa: PLW2901
+            code = -1 - index if index < reals else plan.code(index - reals)
+            if code < 0:
+                places.append(at)
+                rows.append(-1 - code)
+                continue
+            assert self.pool is not None
+            assert self._twins is not None
+            label = self._slots.labels.item(index - reals)
+            tell = functools.partial(self.origin, index)
+            items[at] = self._twins.finish(self.pool.array(code), self.pool.mask(code), label, tell)
+        self._put_reals(items, places, rows)
+        return items
+
+    def _put_reals(self, items: list[Any], places: Sequence[int], rows: Sequence[int]) -> None:
+        if places:
+            for at, item in zip(places, self._real_items(rows), strict=True):
+                items[at] = item
 
     def _real_items(self, indices: Sequence[int]) -> list[Any]:
         together = getattr(self.base, "__getitems__", None)
@@ -325,23 +380,6 @@ class GANAugmentedDataset(Dataset[Any]):
             return list(together(list(indices)))
         base = self.base
         return [base[index] for index in indices]
-
-    def _items(self, origins: Sequence[Origin]) -> list[Any]:
-        """Returns the item of each origin."""
-        items: list[Any] = [None] * len(origins)
-        reals = [at for at, origin in enumerate(origins) if origin.index is not None]
-        drawn = [at for at, origin in enumerate(origins) if origin.index is None]
-        found = self._real_items([origins[at].index or 0 for at in reals]) if reals else []
-        for at, item in zip(reals, found, strict=True):
-            items[at] = item
-        if drawn:
-            assert self._supply is not None
-            assert self._twins is not None
-            for at, supplied in zip(drawn, self._supply.get([origins[at] for at in drawn]), strict=True):
-                items[at] = self._twins.finish(*supplied, origins[at])
-        if self._labeller is None:
-            return items
-        return [self._labeller.add(item, origin) for item, origin in zip(items, origins, strict=True)]
 
     def synthetic_items(self) -> Iterator[Any]:
         """Yields every row of the pool's view as an item of this dataset, in the order of the rows."""
@@ -351,8 +389,14 @@ class GANAugmentedDataset(Dataset[Any]):
         labels = {own: label for label, own in self._supply.position.items()}
         for row, label in zip(self.pool.rows.tolist(), self.pool.labels.tolist(), strict=True):
             if label in labels:
-                yield self._twins.finish(self.pool.array(row), self.pool.mask(row), Origin("synthetic", labels[label]))
+                origin = Origin("synthetic", labels[label], row=row)
+                tell = functools.partial(_itself, origin)
+                yield self._twins.finish(self.pool.array(row), self.pool.mask(row), origin.label, tell)
 
     def __getstate__(self) -> dict[str, Any]:
         """Workers work out their own plan."""
         return {**self.__dict__, "_plan": None}
+
+
+def _itself(origin: Origin) -> Origin:
+    return origin

@@ -31,9 +31,9 @@ class GANAugmentedIterableDataset(IterableDataset[Any]):
 
     Where `counts` says how many real items of each class there are, the right number is let in evenly all along. Where
     it does not, as many are let in as the reals seen so far ask for: at the beginning, or where a stream is sorted,
-    that may be more than was needed in the end. In each worker process of a loader this is done on its own, over what the
-    base gives there; choices are a function of (seed, epoch, worker, position). A stream has no length and no items by
-    number: where the data fit a map-style dataset, use `GANAugmentedDataset`.
+    that may be more than was needed in the end. In each worker process of a loader this is done on its own, over what
+    the base gives there; choices are a function of (seed, epoch, worker, position). A stream has no length and no
+    items by number: where the data fit a map-style dataset, use `GANAugmentedDataset`.
 
     Args:
         base: Any iterable of items that can be iterated again each epoch: an IterableDataset, WebDataset, Hugging

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 
 from gan_augment.errors import ConfigError, DataError
@@ -60,6 +61,9 @@ class Twins:
             self._refuse_random()
         self._fill = self._checked_fill(fill)
         self._moulds: dict[int, tuple[Any, ItemStructure]] = {}
+        plain_tensor = (self._form.kind, self._form.layout, self._form.device) == ("tensor", "channels_first", "cpu")
+        self._make = _as_tensor if plain_tensor and drawn.channels == view.form.channels else self._form.raw
+        self._quick = transform == "inherit" and view.plain_pairs
 
     def _refuse_random(self) -> None:
         """A base whose transforms could not be taken apart must give the same item each time."""
@@ -90,18 +94,29 @@ class Twins:
             )
         return dict(fill)
 
-    def finish(self, array: npt.NDArray[Any], mask: npt.NDArray[Any] | None, origin: Origin) -> Any:
-        """Returns an item of class `origin.label` with the image `(C, *raw_shape)` and mask `(1, *raw_shape)`."""
-        image = self._form.raw(array)
-        extras = {name: self._filled(name, origin) for name in self._fill} if self._fill else {}
+    def finish(
+        self, array: npt.NDArray[Any], mask: npt.NDArray[Any] | None, label: int, tell: Callable[[], Origin]
+    ) -> Any:
+        """Returns an item.
+
+        Args:
+            array: The image `(C, *raw_shape)`.
+            mask: The mask `(1, *raw_shape)`, where there is one.
+            label: The class.
+            tell: Returns where it comes from, for functions in `fill`.
+        """
+        image = self._make(array)
+        if self._quick:
+            return image, self._view.fresh_label(label)
+        extras = {name: self._filled(name, label, tell) for name in self._fill} if self._fill else {}
         raw_mask = None if mask is None or self._view.mask_form is None else self._raw_mask(mask)
         if self._transform == "inherit":
-            return self._view.finish(image, origin.label, raw_mask, extras)
+            return self._view.finish(image, label, raw_mask, extras)
         if self._transform is not None and raw_mask is not None:
             image, raw_mask = call_on_pair(self._transform, image, raw_mask)
         elif self._transform is not None:
             image = call_transform(self._transform, image)
-        mould, structure = self._mould(origin.label)
+        mould, structure = self._mould(label)
         parts = {structure.image: image, **extras}
         if raw_mask is not None and structure.mask is not None:
             parts[structure.mask] = raw_mask
@@ -112,9 +127,9 @@ class Twins:
         assert form is not None
         return form.raw(mask.astype(form.dtype))
 
-    def _filled(self, name: Any, origin: Origin) -> Any:
+    def _filled(self, name: Any, label: int, tell: Callable[[], Origin]) -> Any:
         given = self._fill[name]
-        value, example = given(origin) if callable(given) else given, self._view.raw_item(origin.label)[name]
+        value, example = given(tell()) if callable(given) else given, self._view.raw_item(label)[name]
         if type(value) is not type(example):
             raise ConfigError(
                 f"expected fill= with a {type(example).__name__} for the part {name!r}, as real items have it, found "
@@ -134,20 +149,20 @@ class Twins:
             return item, structure
         return structure.replaced(item, {structure.label: copy.deepcopy(item[structure.label])}), structure
 
-    def check_sizes(self, array: npt.NDArray[Any], mask: npt.NDArray[Any] | None, label: int) -> None:
-        """Raises unless a synthetic item has the size of a real one, or the dataset's own sizes are mixed.
+    def check_sizes(
+        self, array: npt.NDArray[Any], mask: npt.NDArray[Any] | None, label: int, tell: Callable[[], Origin]
+    ) -> None:
+        """Tries a synthetic item; it must have the size of a real one, unless the dataset's own sizes are mixed.
 
         Raises:
             DataError: The sizes differ.
         """
         view = self._view
-        if self._form.shape == view.form.shape:
-            return
         with preserved_rng():
-            items = (
-                view.finish(view.raw(int(view.of_class(label)[0])), label),
-                self.finish(array, mask, Origin("synthetic", label)),
-            )
+            drawn = self.finish(array, mask, label, tell)
+            if self._form.shape == view.form.shape:
+                return
+            items = view.finish(view.raw(int(view.of_class(label)[0])), label), drawn
         sizes = [_size(ItemStructure.of(item).split(item)[0]) for item in items]
         if sizes[0] != sizes[1] and view.full_form.shape is not None:
             raise DataError(
@@ -159,6 +174,10 @@ class Twins:
     def __getstate__(self) -> dict[str, Any]:
         """Workers make their own moulds."""
         return {**self.__dict__, "_moulds": {}}
+
+
+def _as_tensor(array: npt.NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(array.copy())  # what `raw` of the form does, by the shortest way
 
 
 def _size(image: Any) -> Any:

@@ -76,17 +76,27 @@ class Store:
         folder: Path | None = None,
         masks: Sequence[npt.NDArray[Any]] | None = None,
     ) -> None:
-        self.images, self.columns, self.about, self.folder = _plain(images), columns, about, folder
+        self.images, self.about, self.folder = _plain(images), about, folder
+        self._columns: Columns | None = columns
+        self._rows = len(columns.label)
         self.masks = None if masks is None else _plain(masks)
         self.fitted_on = FittedOn() if fitted_on is None else fitted_on
         self._shard_rows = len(self.images[0]) if self.images else 1
 
     def __len__(self) -> int:
-        return len(self.columns.label)
+        return self._rows
+
+    @property
+    def columns(self) -> Columns:
+        """One value a row; of a folder, read where it was unpickled only when they are asked for."""
+        if self._columns is None:
+            assert self.folder is not None
+            self._columns = _read_columns(read_tensors(self.folder / "columns.safetensors"))
+        return self._columns
 
     def image(self, row: int) -> npt.NDArray[Any]:
         """Returns one image `(C, *raw_shape)`, a read-only view of the map."""
-        if not 0 <= row < len(self):
+        if not 0 <= row < self._rows:
             raise IndexError(f"expected a row from 0 to {len(self) - 1} of the pool, found {row}")
         shard, at = divmod(row, self._shard_rows)
         image: npt.NDArray[Any] = self.images[shard][at]
@@ -94,15 +104,16 @@ class Store:
 
     def mask(self, row: int) -> npt.NDArray[Any] | None:
         """Returns the mask of one image `(1, *raw_shape)`, a read-only view of the map; None where there are none."""
-        if self.masks is None or not 0 <= row < len(self):
+        if self.masks is None or not 0 <= row < self._rows:
             return None
         shard, at = divmod(row, self._shard_rows)
         mask: npt.NDArray[Any] = self.masks[shard][at]
         return mask
 
     def __getstate__(self) -> dict[str, Any]:
-        """Hands over the path instead of the images where there is one."""
-        return {**self.__dict__, "images": None, "masks": None} if self.folder is not None else self.__dict__
+        """Hands over the path instead of images and columns where there is one."""
+        held = {"images": None, "masks": None, "_columns": None}
+        return {**self.__dict__, **held} if self.folder is not None else self.__dict__
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Maps the images again."""
@@ -159,8 +170,7 @@ def read_store(folder: str | Path) -> Store:
     tensors = read_tensors(folder / "columns.safetensors")
     fitted_on = pop_fitted_on(tensors, folder)
     try:
-        tensors.setdefault("weight", torch.ones(len(tensors["label"])))  # pools of the first releases have none
-        columns = Columns(**{name: _column(tensors[name], name) for name in Columns.__annotations__})
+        columns = _read_columns(tensors)
         form, _ = read_form(about)
         check_names(about["classes"], "classes")
         check_names(about["reasons"], "reasons")
@@ -197,6 +207,12 @@ def read_form(about: Mapping[str, Any]) -> tuple[RawForm, ImageSpec | None]:
     if spec is not None and (spec.channels, spec.raw_shape) != (form.channels, form.shape):
         raise ValueError(f"image_spec of {spec.channels} channels and {spec.raw_shape} beside images of {form}")
     return form, spec
+
+
+def _read_columns(tensors: Mapping[str, Tensor]) -> Columns:
+    ones = torch.ones(len(tensors["label"]))  # pools of the first releases have no weights
+    found = {"weight": ones, **tensors}
+    return Columns(**{name: _column(found[name], name) for name in Columns.__annotations__})
 
 
 def _column(tensor: Tensor, name: str) -> npt.NDArray[Any]:
