@@ -276,9 +276,12 @@ class RawView:
         examples = [self._example(int(label))[1] for label in np.unique(self.targets)] if pairs else [None]
         return pairs and all(pipeline is None or pipeline.empty for pipeline in examples)
 
-    def fresh_label(self, label: int) -> Any:
-        """Returns the label of a raw item of a class, an object of its own."""
-        return _fresh(self.structure.split(self._example(label)[0])[1])
+    def label_maker(self, label: int) -> Callable[[], Any]:
+        """Returns what makes the label of a raw item of a class, an object of its own at each call."""
+        value = self.structure.split(self._example(label)[0])[1]
+        if isinstance(value, Tensor):
+            return value.clone
+        return functools.partial(_fresh, value)
 
     def raw_item(self, label: int) -> Any:
         """Returns a raw item of a class, without its image, the label and other parts copied: a mould for new ones."""

@@ -135,6 +135,7 @@ class GANAugmentedDataset(Dataset[Any]):
         self._check_sizes(rows)
         self._labeller = None if extras is None or not extras.names else Labeller(extras, self._view, self.pool)
         self._plan: Plan | None = None
+        self._label_makers: dict[int, Any] | None = None
         self._seeds = WorkerSeeds(self.base, transform)
 
     # -- setting up -----------------------------------------------------------------------------------------------
@@ -350,24 +351,42 @@ class GANAugmentedDataset(Dataset[Any]):
 
     def _stored_items(self, indices: Sequence[int]) -> list[Any]:
         """Returns reals, repeats and rows of the pool; an `Origin` is made only where it is asked for."""
-        plan, reals, length = self._now(), self._reals, len(self)
         items: list[Any] = [None] * len(indices)
-        places, rows = [], []
-        for at, index in enumerate(indices):
-            if not 0 <= index < length:
-                index = self._checked(index)  # noqa: PLW2901
-            code = -1 - index if index < reals else plan.code(index - reals)
-            if code < 0:
-                places.append(at)
-                rows.append(-1 - code)
-                continue
-            assert self.pool is not None
-            assert self._twins is not None
-            label = self._slots.labels.item(index - reals)
-            tell = functools.partial(self.origin, index)
-            items[at] = self._twins.finish(self.pool.array(code), self.pool.mask(code), label, tell)
-        self._put_reals(items, places, rows)
+        indices, codes = self._codes(indices)
+        places = [at for at, code in enumerate(codes) if code < 0]
+        self._put_reals(items, places, [-1 - codes[at] for at in places])
+        if len(places) == len(codes):
+            return items
+        assert self.pool is not None
+        assert self._twins is not None
+        twins, read, labels, reals = self._twins, self.pool.reader(), self._slots.labels, self._reals
+        if twins.pairs:
+            if self._label_makers is None:
+                self._label_makers = twins.label_makers()
+            make, makers = twins.make, self._label_makers
+            for at, code in enumerate(codes):
+                if code >= 0:
+                    items[at] = make(read(code)), makers[labels.item(indices[at] - reals)]()
+            return items
+        for at, code in enumerate(codes):
+            if code >= 0:
+                index = indices[at]
+                label, tell = labels.item(index - reals), functools.partial(self.origin, index)
+                items[at] = twins.finish(read(code), self.pool.mask(code), label, tell)
         return items
+
+    def _codes(self, indices: Sequence[int]) -> tuple[Sequence[int], list[int]]:
+        """Returns indices from 0, and for each the row of the pool, or -1 - i for item i of the base."""
+        if min(indices) < 0 or max(indices) >= len(self):
+            indices = [self._checked(index) for index in indices]
+        plan, reals = self._now(), self._reals
+        if len(indices) == 1:
+            index = indices[0]
+            return indices, [-1 - index if index < reals else plan.code(index - reals)]
+        if min(indices) >= reals:
+            return indices, plan.codes(np.array(indices) - reals)
+        slots = iter(plan.codes(np.array([index for index in indices if index >= reals], np.int64) - reals))
+        return indices, [-1 - index if index < reals else next(slots) for index in indices]
 
     def _put_reals(self, items: list[Any], places: Sequence[int], rows: Sequence[int]) -> None:
         if places:
@@ -395,7 +414,7 @@ class GANAugmentedDataset(Dataset[Any]):
 
     def __getstate__(self) -> dict[str, Any]:
         """Workers work out their own plan."""
-        return {**self.__dict__, "_plan": None}
+        return {**self.__dict__, "_plan": None, "_label_makers": None}
 
 
 def _itself(origin: Origin) -> Origin:

@@ -125,14 +125,28 @@ class Plan:
 
     def __init__(self, slots: Slots, key: tuple[int, int, float]) -> None:
         self.slots, self.key = slots, key
-        self._blocks: dict[int, Any] = {}
+        self._codes: IntArray = np.empty(len(slots), np.int64)
+        self._done = [False] * -(-len(slots) // _BLOCK)
+        self._left = len(self._done)
 
     def code(self, slot: int) -> int:
         """Returns the row of a slot, or -1 - i for the real item i that it repeats."""
-        block, at = divmod(slot, _BLOCK)
-        codes = self._blocks.get(block)
-        if codes is None:
-            codes = self.slots.codes(*self.key, slice(block * _BLOCK, (block + 1) * _BLOCK))
-            self._blocks[block] = codes
-        code: int = codes.item(at)
+        if self._left and not self._done[slot // _BLOCK]:
+            self._fill(slot // _BLOCK)
+        code: int = self._codes.item(slot)
         return code
+
+    def codes(self, slots: IntArray) -> list[int]:
+        """Returns the same for several slots."""
+        if self._left:
+            for block in {slot // _BLOCK for slot in slots.tolist()}:
+                if not self._done[block]:
+                    self._fill(block)
+        codes: list[int] = self._codes[slots].tolist()
+        return codes
+
+    def _fill(self, block: int) -> None:
+        at = slice(block * _BLOCK, (block + 1) * _BLOCK)
+        self._codes[at] = self.slots.codes(*self.key, at)
+        self._done[block] = True
+        self._left -= 1

@@ -37,6 +37,10 @@ class Twins:
         fill: What stands in the other parts of an item: "like" for what a real item of the class holds, or a value for
             each index or key, or a function of the item's `Origin`.
 
+    Attributes:
+        make: Makes a raw image of `(C, *raw_shape)`.
+        pairs: Whether an item is the tuple of a raw image and a label, with no transform.
+
     Raises:
         DataError: The images are not twins of the real ones, or have no masks where those have.
         ConfigError: `transform` or `fill` is missing, or cannot be used here.
@@ -62,8 +66,8 @@ class Twins:
         self._fill = self._checked_fill(fill)
         self._moulds: dict[int, tuple[Any, ItemStructure]] = {}
         plain_tensor = (self._form.kind, self._form.layout, self._form.device) == ("tensor", "channels_first", "cpu")
-        self._make = _as_tensor if plain_tensor and drawn.channels == view.form.channels else self._form.raw
-        self._quick = transform == "inherit" and view.plain_pairs
+        self.make = _as_tensor if plain_tensor and drawn.channels == view.form.channels else self._form.raw
+        self.pairs = transform == "inherit" and view.plain_pairs
 
     def _refuse_random(self) -> None:
         """A base whose transforms could not be taken apart must give the same item each time."""
@@ -94,6 +98,10 @@ class Twins:
             )
         return dict(fill)
 
+    def label_makers(self) -> dict[int, Callable[[], Any]]:
+        """Returns for each class what makes a label of a raw item, an object of its own; for `pairs`."""
+        return {int(label): self._view.label_maker(int(label)) for label in np.unique(self._view.targets)}
+
     def finish(
         self, array: npt.NDArray[Any], mask: npt.NDArray[Any] | None, label: int, tell: Callable[[], Origin]
     ) -> Any:
@@ -105,9 +113,7 @@ class Twins:
             label: The class.
             tell: Returns where it comes from, for functions in `fill`.
         """
-        image = self._make(array)
-        if self._quick:
-            return image, self._view.fresh_label(label)
+        image = self.make(array)
         extras = {name: self._filled(name, label, tell) for name in self._fill} if self._fill else {}
         raw_mask = None if mask is None or self._view.mask_form is None else self._raw_mask(mask)
         if self._transform == "inherit":

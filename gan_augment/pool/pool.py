@@ -1,6 +1,6 @@
 """SyntheticPool: the candidates that a synthesizer drew, with what was decided about each, as a view of rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -318,6 +318,10 @@ class SyntheticPool:
     def array(self, row: int) -> npt.NDArray[Any]:
         """Returns the image of a row of the folder, `(C, *raw_shape)` in the raw dtype."""
         return self._store.image(row)
+
+    def reader(self) -> Callable[[int], npt.NDArray[Any]]:
+        """Returns a function that does what `array` does for rows of this view, by the shortest way."""
+        return self._store.reader()
 
     @property
     def has_masks(self) -> bool:
