@@ -11,7 +11,6 @@ synthesis while training; each beside the obvious alternative, in turn in one ru
 """
 
 import functools
-import inspect
 import os
 import statistics
 import tempfile
@@ -63,19 +62,13 @@ QUICK = Sizes(counts=(160, 32), steps=20, rounds=3, epochs=(256, 64, 64), few=2,
 SHARE_OF_STEPS = {"PNG files, 64x64": 0.04, "tensors, 28x28": 1.0, "grey PIL, 28x28": 0.15}
 
 
-def can_live() -> bool:
-    """Tells whether the library draws slots while training."""
-    return "live" in inspect.signature(GANAugmentedDataset).parameters
-
-
 def live(which: str, counts: Sequence[int], steps: int, rounds: int) -> Measured:
     """Times a batch of slots that are drawn as they are read beside calls of the generator alone."""
     labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
     pixels = np.random.default_rng(0).random((len(labels), 1, 32, 32), np.float32)
     base = TensorDataset(torch.from_numpy(pixels), labels)
     synthesizer, network, width = drawn_by(which, RawView(base, progress=False))
-    settings: dict[str, Any] = {"live": True}
-    train = GANAugmentedDataset(base, synthesizer, synthetic_share=1.0, progress=False, **settings)
+    train = GANAugmentedDataset(base, synthesizer, synthetic_share=1.0, live=True, progress=False)
     label_of, seeds = train.targets, np.arange(BATCH, dtype=np.int64)
     held = torch.from_numpy(normals(seeds, width))
 
@@ -216,8 +209,6 @@ def spawn(sizes: Sizes, folder: Path) -> Found:
 
 
 def synthesis(sizes: Sizes, folder: Path) -> Found:
-    if not can_live():
-        return [["live synthesis", "not measured: the dataset has no live=", "", "", "", ""]], []
     rows, results = [], []
     for which in ("sngan", "wrapped DCGAN"):
         name = f"live-{which.replace(' ', '-')}"

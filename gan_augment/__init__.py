@@ -69,6 +69,7 @@ from gan_augment.source import RawView
 from gan_augment.synthesizers import TrainedSynthesizer, load, wrap
 from gan_augment.training import fit
 from gan_augment.training.plan import plan
+from gan_augment.transforms import BalancedBatchSampler, PasteSynthetic, SynthesizeBatch, SynthesizeSameClass
 from gan_augment.types import Candidates, Decision, Extractor, Features, Origin, Samples, Selector, Synthesizer
 
 __all__ = [
@@ -77,6 +78,7 @@ __all__ = [
     "Audit",
     "Augmentation",
     "Balance",
+    "BalancedBatchSampler",
     "CachedExtractor",
     "Candidates",
     "CentroidSelector",
@@ -110,6 +112,7 @@ __all__ = [
     "NeighbourSelector",
     "Origin",
     "OutlierGuard",
+    "PasteSynthetic",
     "PhaseOut",
     "PixelExtractor",
     "PrecomputedFeatures",
@@ -120,6 +123,8 @@ __all__ = [
     "Selector",
     "SmallClassWarning",
     "StorageError",
+    "SynthesizeBatch",
+    "SynthesizeSameClass",
     "Synthesizer",
     "SynthesizerError",
     "Synthetic",

@@ -137,13 +137,13 @@ class ImageSpec:
 
         Values are clamped first: a uint8 never wraps. Integers are rounded half to even.
         """
-        images = self._from_grid(images.detach().to("cpu", torch.float32)).clamp(-1, 1).double()
-        low, high = self._ranges(images)
-        values = (images + 1) / 2 * (high - low) + low
+        values = self._from_grid(images.detach().to("cpu", torch.float32)).clamp(-1, 1).double()
+        low, high = self._ranges(values)
+        values.add_(1).div_(2).mul_(high - low).add_(low)
         dtype = np.dtype(self.form.dtype)
         if dtype.kind in "ui":
             limits = np.iinfo(dtype)
-            values = values.round().clamp(float(limits.min), float(limits.max))
+            values.round_().clamp_(float(limits.min), float(limits.max))
         return values.numpy().astype(dtype)
 
     def encode_masks(self, masks: Tensor) -> npt.NDArray[np.int32]:

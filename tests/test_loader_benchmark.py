@@ -47,7 +47,6 @@ def test_spawned_workers_are_timed(tmp_path: Path) -> None:
     assert_finite(jobs.spawned(tmp_path, rows=100, slots=70, workers=1, rounds=1))
 
 
-@pytest.mark.skipif(not loader.can_live(), reason="the dataset has no live=")
 @pytest.mark.parametrize("which", ["sngan", "wrapped DCGAN"])
 def test_live_synthesis_is_timed(which: str) -> None:
     assert_finite(loader.live(which, counts=(72, 8), steps=1, rounds=1))

@@ -7,17 +7,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
-from torch.utils.data import get_worker_info
 
-from gan_augment.errors import DataError, SynthesizerError
+from gan_augment.errors import DataError
 from gan_augment.forms import RawForm
 from gan_augment.pool import SyntheticPool
 from gan_augment.pool.draw import Drawer, drawn_spec
 from gan_augment.source import RawView
-from gan_augment.synthesizers.checks import match_classes
+from gan_augment.synthesizers.checks import Home, match_classes
 from gan_augment.types import IntArray, NeedsParents, Origin, Synthesizer
 
-__all__ = ["LiveSupply", "PoolSupply", "Supplied", "refuse_in_worker"]
+__all__ = ["LiveSupply", "PoolSupply", "Supplied"]
 
 
 class Supplied(NamedTuple):
@@ -74,7 +73,7 @@ class LiveSupply:
     """
 
     def __init__(self, synthesizer: Synthesizer, view: RawView, labels: Sequence[int]) -> None:
-        self._view, self._device = view, str(getattr(synthesizer, "device", "cpu"))
+        self._view, self._home = view, Home()
         self._from_items = isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents
         mapping = match_classes(view.classes, synthesizer.num_classes, synthesizer.class_names, sorted(labels))
         if isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents:
@@ -89,9 +88,9 @@ class LiveSupply:
         """Draws an image, and a mask where there is one, for each origin, in one call.
 
         Raises:
-            SynthesizerError: This is a worker process, and the synthesizer is not on the CPU.
+            SynthesizerError: This is a forked process, and the synthesizer is not on the CPU.
         """
-        refuse_in_worker(self._device)
+        self._home.check(self._drawer.synthesizer)
         labels = np.array([origin.label for origin in origins], np.int64)
         seeds = np.array([origin.seed for origin in origins], np.int64)
         sources: Tensor | None = None
@@ -101,17 +100,3 @@ class LiveSupply:
         if drawn.masks is None:
             return [Supplied(array, None) for array in drawn.arrays]
         return [Supplied(array, mask) for array, mask in zip(drawn.arrays, drawn.masks, strict=True)]
-
-
-def refuse_in_worker(device: str) -> None:
-    """Raises if a synthesizer on a device other than the CPU is asked to draw in a worker process.
-
-    Raises:
-        SynthesizerError: It is.
-    """
-    if device != "cpu" and get_worker_info() is not None:
-        raise SynthesizerError(
-            f"expected live synthesis on the CPU in the worker processes of a loader, found a synthesizer on {device}: "
-            "CUDA cannot be used in a forked process. Build a pool and mix from it, which is faster too; or draw in "
-            "the main process, with num_workers=0 or a SynthesizeBatch after the loader; or call synthesizer.to('cpu')"
-        )

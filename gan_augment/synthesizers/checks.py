@@ -1,14 +1,17 @@
 """What every synthesizer checks of what it is asked for."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
 from gan_augment.errors import SynthesizerError
 from gan_augment.types import IntArray, as_labels
 
-__all__ = ["checked_request", "match_classes"]
+__all__ = ["Home", "checked_request", "match_classes"]
 
 
 def checked_request(
@@ -68,3 +71,43 @@ def match_classes(
             f"{has}); fit one on this dataset, or leave these classes out with sampling_strategy="
         )
     return found
+
+
+class Home:
+    """The process that a synthesizer was given in: an accelerator cannot be used in one that was forked from it.
+
+    Pickled into a process of its own, as spawn does it, that process is its home.
+    """
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"at_home": os.getpid() == self._process}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._process = os.getpid() if state["at_home"] else -1
+
+    def check(self, synthesizer: Any) -> None:
+        """Raises if the synthesizer is to draw in a forked process on another device than the CPU.
+
+        Raises:
+            SynthesizerError: It is.
+        """
+        if os.getpid() != self._process and (elsewhere := _devices(synthesizer) - {"cpu"}):
+            raise SynthesizerError(
+                "expected live drawing in the process that holds the networks, found a forked worker and networks on "
+                f"{', '.join(sorted(elsewhere))}; draw into a pool first (SyntheticPool.build), which is faster too, "
+                "draw in the main process (num_workers=0, or SynthesizeBatch after the loader), or move the networks "
+                "with synthesizer.to('cpu')"
+            )
+
+
+def _devices(synthesizer: Any) -> set[str]:
+    """Returns the types of the devices that a synthesizer and its modules are on."""
+    held = [synthesizer, *vars(synthesizer).values()] if hasattr(synthesizer, "__dict__") else [synthesizer]
+    held += [module for value in held if isinstance(value, Mapping) for module in value.values()]
+    modules = [module for module in held if isinstance(module, nn.Module)]
+    own = getattr(synthesizer, "device", None)
+    told = set() if own is None else {str(own).partition(":")[0]}
+    return told | {tensor.device.type for module in modules for tensor in (*module.parameters(), *module.buffers())}

@@ -3,7 +3,6 @@
 All choices come from torch's global random state.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,11 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gan_augment.errors import ConfigError, DataError, SynthesizerError
+from gan_augment.errors import ConfigError, DataError
 from gan_augment.images import ImageSpec
 from gan_augment.pool import SyntheticPool
+from gan_augment.synthesizers.checks import Home
 from gan_augment.types import IntArray, Synthesizer
 
 __all__ = ["ByLabel", "probability"]
@@ -58,29 +58,18 @@ class ByLabel:
         self._by_value = False
         names: Sequence[str] | None
         if isinstance(source, SyntheticPool):
-            self.pool, self._by_value, names, self._total = (
-                source,
-                not source.named,
-                source.classes,
-                len(source.classes),
-            )
+            self.pool, self._by_value = source, not source.named
+            names, self._total = source.classes, len(source.classes)
             self._rows = _rows_by_class(source)
         else:
             self.synthesizer, names, self._total = source, source.class_names, source.num_classes
             self._rows = {label: np.empty(0, np.int64) for label in range(self._total)}
         known = self._checked(None if names is None else list(names))
         self._names = None if known is None else {name: index for index, name in enumerate(known)}
-        self._process = os.getpid()
+        self._home = Home()
 
     def __repr__(self) -> str:
         return repr(self.pool if self.synthesizer is None else self.synthesizer)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_process": os.getpid() == self._process}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._process = os.getpid() if state["_process"] else -1
 
     def _checked(self, names: list[str] | None) -> list[str] | None:
         """Returns the names of the source's classes; those of the dataset for a synthesizer without names."""
@@ -172,12 +161,7 @@ class ByLabel:
             SynthesizerError: Its networks are on an accelerator and this process was forked from the one that has them.
         """
         assert self.synthesizer is not None
-        if os.getpid() != self._process and (elsewhere := _devices(self.synthesizer) - {"cpu"}):
-            raise SynthesizerError(
-                f"expected live drawing in the process that holds the networks, found a forked worker and networks on "
-                f"{', '.join(sorted(elsewhere))}; draw into a pool first (SyntheticPool.build), use SynthesizeBatch in "
-                "the main process after the loader, or move the networks with synthesizer.to('cpu')"
-            )
+        self._home.check(self.synthesizer)
         classes = np.asarray(classes, np.int64)
         seeds = torch.randint(_SEEDS, (len(classes),)).numpy()
         with torch.no_grad():
@@ -249,11 +233,3 @@ def _at_raw_size(images: Tensor, spec: ImageSpec) -> Tensor:
     form = replace(spec.form, kind="tensor", layout="channels_first", dtype="float32", mode=None)
     ends = (-1.0,) * spec.channels, (1.0,) * spec.channels
     return torch.from_numpy(replace(spec, form=form, low=ends[0], high=ends[1]).encode(images))
-
-
-def _devices(synthesizer: Any) -> set[str]:
-    """Returns the types of the devices that the modules of a synthesizer are on."""
-    held = [synthesizer, *vars(synthesizer).values()] if hasattr(synthesizer, "__dict__") else [synthesizer]
-    held += [module for value in held if isinstance(value, Mapping) for module in value.values()]
-    modules = [module for module in held if isinstance(module, nn.Module)]
-    return {tensor.device.type for module in modules for tensor in (*module.parameters(), *module.buffers())}

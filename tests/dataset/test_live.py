@@ -181,5 +181,5 @@ def test_another_device_is_refused_in_workers() -> None:
     train = live(source=Elsewhere(), synthetic_share=1)
     train[150]  # the main process may draw anywhere
     loader = DataLoader(train, batch_size=30, num_workers=1, multiprocessing_context="fork")
-    with pytest.raises(SynthesizerError, match=r"found a synthesizer on meta.*num_workers=0"):
+    with pytest.raises(SynthesizerError, match=r"a forked worker and networks on meta.*num_workers=0"):
         list(loader)
