@@ -52,6 +52,7 @@ bench-all: setup
 	$(BIN)/python -m benchmarks.recipes
 	$(BIN)/python -m benchmarks.ablation run --seeds 0-2
 	$(BIN)/python -m benchmarks.selection
+	$(BIN)/python -m benchmarks.loader
 	$(BIN)/python -m benchmarks.selectors run --seeds 0-1
 	$(BIN)/python -m benchmarks.longtail run --seeds 100-109
 	$(BIN)/python -m benchmarks.longtail run --seeds 100-109 --ratio 50

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,17 +78,6 @@ class Slots:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Arrays travel as tensors, which processes hand to each other in shared memory."""
-        return {
-            name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-            for name, value in self.__dict__.items()
-        }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        arrays = {name: value.numpy() if isinstance(value, torch.Tensor) else value for name, value in state.items()}
-        self.__dict__.update(arrays)
 
     def codes(self, seed: int, epoch: int, share: float, at: slice) -> IntArray:
         """Returns for some slots the row where it is synthetic, else -1 - i for the real item i that it repeats."""

@@ -59,8 +59,8 @@ class GANAugmentedIterableDataset(IterableDataset[Any]):
     Example:
         >>> stream = [(torch.rand(1, 8, 8), 0), (torch.rand(1, 8, 8), 0), (torch.rand(1, 8, 8), 1)]
         >>> pool = SyntheticPool.from_arrays(torch.rand(30, 1, 8, 8), torch.ones(30, dtype=int))
-        >>> [label for _, label in GANAugmentedIterableDataset(stream, pool, classes=["0", "1"])]
-        [0, 1, 0, 1, 1, 0]
+        >>> [label for _, label in GANAugmentedIterableDataset(stream, pool, classes=["0", "1"], counts=[2, 1])]
+        [0, 0, 1, 1]
     """
 
     def __init__(

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from gan_augment.balance import SamplingStrategy
@@ -45,13 +44,6 @@ class SyntheticPool:
         self.classes: list[str] = list(store.about["classes"])
         self.named: bool = bool(store.about["named"])
         self.form, self.image_spec = read_form(store.about)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Rows travel as a tensor, which processes hand to each other in shared memory."""
-        return {**self.__dict__, "rows": torch.from_numpy(np.ascontiguousarray(self.rows))}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update({**state, "rows": state["rows"].numpy()})
 
     # -- making one -----------------------------------------------------------------------------------------------
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 from torchvision import datasets as tv
@@ -14,8 +16,10 @@ from torchvision.transforms import v2
 
 from gan_augment.dataset import GANAugmentedDataset
 from gan_augment.errors import ConfigError, DataError
+from gan_augment.items import same
 from gan_augment.pool import SyntheticPool
 from gan_augment.source import RawView
+from gan_augment.training import fit
 from tests.dataset import bases
 from tests.helpers import toy_synthesizer
 
@@ -154,6 +158,12 @@ MADE: dict[str, Any] = {
     "int16 volume": lambda pixels, label: (np.stack([pixels.astype(np.int16) - 99] * 9), label),
     "float64": lambda pixels, label: (pixels[None] / 255.0, label),
 }
+PICTURES: dict[str, Any] = {
+    "L": Image.fromarray,
+    "RGB": lambda pixels: Image.fromarray(pixels).convert("RGB"),
+    "I;16": lambda pixels: Image.fromarray(pixels.astype(np.uint16) * 200),
+    "F": lambda pixels: Image.fromarray(pixels.astype(np.float32)),
+}
 
 
 @pytest.mark.parametrize("make", MADE.values(), ids=MADE)
@@ -162,6 +172,72 @@ def test_items_of_every_structure(make: Any) -> None:
     assert_twins(train)
     batch = next(iter(DataLoader(train, batch_size=len(train))))
     assert described(batch)[0] in ("list", "dict", "Pair", "tuple")
+
+
+@pytest.mark.parametrize("mode", PICTURES)
+def test_pil_modes(mode: str) -> None:
+    train = wrapped(Listed(lambda pixels, label: (PICTURES[mode](pixels), label)))
+    assert_twins(train, list)
+    assert {train[i][0].mode for i in range(len(train))} == {mode}
+
+
+DTYPES = ("uint8", "int8", "uint16", "int16", "int32", "float16", "float32", "float64")
+KINDS: dict[str, Any] = {"array": np.array, "tensor": lambda array: torch.from_numpy(array.copy())}
+LABEL_KINDS: dict[str, Any] = {
+    "int": int,
+    "numpy": np.int32,
+    "tensor": torch.tensor,
+    "column": lambda label: torch.tensor([label]),
+    "array": lambda label: np.array([label], np.uint8),
+    "list": lambda label: [label],
+    "name": "abc".__getitem__,
+}
+STRUCTURES: dict[str, Any] = {
+    "tuple": lambda image, label: (image, label),
+    "list": lambda image, label: [image, label],
+    "named tuple": Pair,
+    "dict": lambda image, label: {"image": image, "label": label},
+    "dict, label first": lambda image, label: {"y": label, "x": image},
+    "with a name": lambda image, label: (image, label, "real.png"),
+    "dict with an age": lambda image, label: {"image": image, "age": 61.5, "target": label},
+}
+SHAPES = [(9, 9), (1, 9, 9), (3, 9, 9), (9, 9, 3), (1, 8, 9, 9)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    dtype=st.sampled_from(DTYPES),
+    kind=st.sampled_from(sorted(KINDS)),
+    label_kind=st.sampled_from(sorted(LABEL_KINDS)),
+    structure=st.sampled_from(sorted(STRUCTURES)),
+    shape=st.sampled_from(SHAPES),
+)
+def test_any_structure_and_dtype(
+    dtype: str, kind: str, label_kind: str, structure: str, shape: tuple[int, ...]
+) -> None:
+    if kind == "tensor" and shape == (9, 9, 3):
+        return  # a tensor is (C, H, W)
+    rng = np.random.default_rng(0)
+    labels = [0] * 7 + [1] * 3
+    images = (rng.random((10, *shape)) * 100).astype(dtype)
+    base = [
+        STRUCTURES[structure](KINDS[kind](image), LABEL_KINDS[label_kind](label))
+        for image, label in zip(images, labels, strict=True)
+    ]
+    drawn = (rng.random((20, *shape)) * 100).astype(dtype)
+    names = ["b"] * 20 if label_kind == "name" else [1] * 20
+    train = GANAugmentedDataset(
+        base, SyntheticPool.from_arrays(drawn, names), synthetic_share=1, fill="like", progress=False
+    )
+    real, synthetic = train[9], train[13]
+    assert train.origin(13).kind == "synthetic"
+    assert described(synthetic) == described(real)
+    row = train.origin(13).row
+    found = train._view.structure.split(synthetic)[0]
+    assert np.array_equal(np.asarray(found), drawn[row])
+    if dtype in ("uint16",) and kind == "tensor":
+        return  # torch cannot stack these on older releases
+    torch.utils.data.default_collate([real, synthetic])
 
 
 def test_tv_tensors() -> None:
@@ -346,6 +422,73 @@ def test_torchios_queue_and_crops() -> None:
     patches = list(tio.SubjectsLoader(queue, batch_size=8))
     assert patches[0]["t1"][tio.DATA].shape[1:] == (1, 6, 6, 6)
     assert sum(len(batch["label"]) for batch in patches) == 2 * len(train)
+
+
+# -- all of them, further on ------------------------------------------------------------------------------------------
+
+
+def monai_base() -> Any:
+    from monai import data as md
+    from monai import transforms as mt
+
+    return md.CacheDataset(bases.monai_items(), mt.Compose([mt.ScaleIntensityd("image")]), progress=False)
+
+
+def torchio_base() -> Any:
+    import torchio as tio
+
+    return tio.SubjectsDataset(bases.subjects(), transform=tio.RescaleIntensity((0, 1)))
+
+
+LIBRARIES: dict[str, Any] = {
+    "Hugging Face": lambda: bases.hugging_face("torch"),
+    "MONAI": monai_base,
+    "torchio": torchio_base,
+}
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_subsets_and_concatenations_of_other_libraries_sets(library: str) -> None:
+    base = LIBRARIES[library]()
+    both = ConcatDataset([Subset(base, [*range(20), *range(24, 36)]), base])
+    view = RawView(both, progress=False)
+    assert view.mode == "raw"
+    assert view.targets.tolist() == [*[0] * 20, *[1] * 9, *[2] * 3, *bases.LABELS.tolist()]
+    train = wrapped(both)
+    items = [train[i] for i in range(len(train))]
+    assert {str(described(item)) for item in items} == {str(described(items[0]))}
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.filterwarnings("ignore::gan_augment.errors.SmallClassWarning")
+def test_a_gan_is_trained_on_other_libraries_sets(library: str) -> None:
+    base = LIBRARIES[library]()
+    gan = fit(base, "dagan", steps=1, progress=False)
+    train = GANAugmentedDataset(base, gan, cache=None, synthetic_share=1, min_images=0, progress=False)
+    parents = {train.origin(i).parent for i in range(38, len(train))}
+    assert None not in parents
+    assert described(train[len(train) - 1]) == described(train[0])
+
+
+def as_plain(item: Any) -> Any:
+    """Returns an item with torchio's images as tensors, for `same`."""
+    return {key: getattr(value, "data", value) if key == "t1" else value for key, value in item.items()}
+
+
+def first_of(batch: list[Any]) -> Any:
+    return as_plain(batch[0])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize(
+    "method", ["fork", *[pytest.param(name, marks=pytest.mark.slow) for name in ("spawn", "forkserver")]]
+)
+def test_workers_of_every_start_method_over_other_libraries_sets(library: str, method: str) -> None:
+    train = wrapped(LIBRARIES[library]())
+    loader = DataLoader(train, batch_size=1, num_workers=2, multiprocessing_context=method, collate_fn=first_of)
+    for index, item in enumerate(loader):
+        assert same(item, as_plain(train[index])), index
 
 
 # -- what cannot be proven --------------------------------------------------------------------------------------------

@@ -254,7 +254,7 @@ def test_networks_on_another_device_do_not_draw_in_a_forked_worker() -> None:
     with pytest.raises(SynthesizerError, match=r"networks on meta; draw into a pool first"):
         first(loader)
     inherited = copy.deepcopy(transform)
-    inherited._source._process = -1
+    inherited._source._home._process = -1
     with pytest.raises(SynthesizerError, match="forked worker"):
         copy.deepcopy(inherited)(torch.zeros(1, 8, 8, dtype=torch.uint8), 0)
 
