@@ -326,6 +326,8 @@ class GANAugmentedDataset(Dataset[Any]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Returns several items, as loaders ask for a batch; images that are drawn live are drawn in one call."""
+        if len(indices) == 0:
+            return []
         if self._seeds.needed:
             self._seeds.refresh()
         if self._labeller is None and min(indices) >= 0 and max(indices) < self._reals:
@@ -377,7 +379,7 @@ class GANAugmentedDataset(Dataset[Any]):
 
     def _codes(self, indices: Sequence[int]) -> tuple[Sequence[int], list[int]]:
         """Returns indices from 0, and for each the row of the pool, or -1 - i for item i of the base."""
-        if min(indices) < 0 or max(indices) >= len(self):
+        if min(indices) < 0 or max(indices) >= len(self) or type(indices[0]) is not int:
             indices = [self._checked(index) for index in indices]
         plan, reals = self._now(), self._reals
         if len(indices) == 1:

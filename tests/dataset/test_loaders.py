@@ -51,6 +51,9 @@ def test_batches_are_asked_for_at_once() -> None:
     assert base.asked == [[0, 1, 2]]
     with pytest.raises(IndexError):
         train.__getitems__([0, 180])
+    assert train.__getitems__([]) == []
+    assert same(train.__getitems__(torch.tensor([0, 170])), [train[0], train[170]])
+    assert same(train.__getitems__(np.array([0, 170])), [train[np.int64(0)], train[np.int64(170)]])
 
 
 def test_subsets_and_splits() -> None:
