@@ -36,6 +36,17 @@ def whole(name: str, value: object, least: int = 1) -> int:
     return int(value)
 
 
+def probability(name: str, value: object) -> float:
+    """Returns a parameter from 0 to 1 as a float.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ConfigError(f"expected {name} from 0 to 1, found {value!r}")
+    return float(value)
+
+
 class DataError(GanAugmentError, ValueError):
     """The user's dataset, folder, labels or images cannot be used as they are."""
 

@@ -21,7 +21,7 @@ from gan_augment.items import LABEL_KEYS, label_value
 
 __all__ = ["FRAME", "Frame", "opened"]
 
-FRAME = "frame"
+FRAME = "\0frame"
 """Key of a raw item under which lies what its library keeps beside the values of the images."""
 
 _SYNTHETIC = "synthetic"
@@ -52,6 +52,9 @@ class _Held:
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
 
+    def __deepcopy__(self, memo: Any) -> "_Held":
+        return self
+
 
 class Opened(Dataset[Any]):
     """A dataset of another library: `transform(read(i))` is its item i.
@@ -61,6 +64,9 @@ class Opened(Dataset[Any]):
         targets: Its labels, where they are known without reading images.
         classes: Its class names, where it has them.
     """
+
+    by_contract = True
+    """Whether the library says how its transform is called, so that nobody has to find out."""
 
     def __init__(self, base: Any, transform: Callable[[Any], Any]) -> None:
         self._held, self.transform = _Held(base), transform
@@ -100,7 +106,7 @@ class _HuggingFace(Opened):
     """Columns as Python objects and PIL images; behind them the function of `set_transform`, or the format."""
 
     def __init__(self, base: Any) -> None:
-        super().__init__(base, _formatting(base))
+        super().__init__(base, _Format(_Held(base)))
         columns = base.column_names if base._output_all_columns else base._format_columns
         self._plain = base.with_format(None, columns=columns)
         features = base.features
@@ -120,22 +126,38 @@ def _holds_one_value(feature: Any) -> bool:
     return str(getattr(feature, "dtype", "")).startswith(("int", "uint", "bool", "string"))
 
 
-def _formatting(base: Any) -> Callable[[Any], Any]:
-    kind, settings = base._format_type, dict(base._format_kwargs)
-    if kind is None:
-        return _as_is
-    if kind == "custom":
-        return _OfBatch(settings["transform"])
+class _Format:
+    """What `set_transform` or a format of the dataset makes of one item; looked up at each call, as it may change."""
+
+    def __init__(self, held: _Held) -> None:
+        self._held = held
+        self._known: tuple[Any, Any, Any] = (None, None, None)
+
+    def __call__(self, item: Mapping[str, Any]) -> Any:
+        base = self._held.dataset
+        kind, settings = base._format_type, base._format_kwargs
+        if kind is None:
+            return item
+        if kind == "custom":
+            made = settings["transform"]({key: [item[key]] for key in item})
+            return {key: values[0] for key, values in made.items()}
+        if self._known[:2] != (kind, settings):
+            self._known = kind, settings, _Formatted(_formatter(base))
+        return self._known[2](item)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_known": (None, None, None)}
+
+
+def _formatter(base: Any) -> Any:
     from datasets.formatting import get_formatter
 
-    formatter = get_formatter(kind, features=base.features, **settings)
+    formatter = get_formatter(base._format_type, features=base.features, **base._format_kwargs)
     if not hasattr(formatter, "recursive_tensorize"):
-        raise DataError(f"expected a dataset in the format torch, numpy or none, found {kind!r}; use with_format(None)")
-    return _Formatted(formatter)
-
-
-def _as_is(item: Any) -> Any:
-    return item
+        raise DataError(
+            f"expected a dataset in the format torch, numpy or none, found {base._format_type!r}; use with_format(None)"
+        )
+    return formatter
 
 
 class _Formatted:
@@ -149,30 +171,47 @@ class _Formatted:
         return self.formatter.recursive_tensorize({**item, **numbers})
 
 
-class _OfBatch:
-    """Calls the function of `set_transform`, which takes a dict of lists, on one item."""
-
-    def __init__(self, transform: Callable[[Any], Any]) -> None:
-        self.transform = transform
-
-    def __call__(self, item: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: values[0] for key, values in self.transform({key: [item[key]] for key in item}).items()}
-
-
 # -- MONAI ------------------------------------------------------------------------------------------------------------
+
+
+class _Behind:
+    """The transform that a library's dataset has now; of a copy the one that it had when it was copied.
+
+    Attributes:
+        transforms: What is called, for who gives random transforms a seed.
+    """
+
+    name = "transform"
+
+    def __init__(self, held: _Held) -> None:
+        self._held: _Held | None = held
+        self._copied: Any = None
+
+    @property
+    def transforms(self) -> list[Any]:
+        return [self._copied if self._held is None else getattr(self._held.dataset, self.name)]
+
+    def __deepcopy__(self, memo: Any) -> "_Behind":
+        new = copy.copy(self)
+        new._copied, new._held = copy.deepcopy(self.transforms[0], memo), None
+        return new
+
+
+def _seam(compose: Any) -> int | None:
+    """Returns the place of the first transform that may be random, as MONAI's CacheDataset finds it; None for none."""
+    from monai.transforms import RandomizableTrait, Transform
+
+    found: int | None = compose.get_index_of_first(
+        lambda step: isinstance(step, RandomizableTrait) or not isinstance(step, Transform)
+    )
+    return found
 
 
 class _Monai(Opened):
     """Items after the transforms that are not random, which read the files; behind them the random ones."""
 
     def __init__(self, base: Any) -> None:
-        from monai.transforms import RandomizableTrait, Transform
-
-        compose = base.transform
-        self._seam = compose.get_index_of_first(
-            lambda t: isinstance(t, RandomizableTrait) or not isinstance(t, Transform)
-        )
-        super().__init__(base, _FromSeam(compose, self._seam))
+        super().__init__(base, _FromSeam(_Held(base)))
         self.targets = _labels(base.data)
 
     def read(self, index: int) -> Any:
@@ -194,19 +233,11 @@ class _Monai(Opened):
         cached = base._cache[index] if hasattr(base, "_cache") and index < base.cache_num else None
         if cached is not None:  # CacheDataset
             return copy.deepcopy(cached)
-        return base.transform(copy.deepcopy(base.data[index]), end=self._seam)
+        return base.transform(copy.deepcopy(base.data[index]), end=_seam(base.transform))
 
 
-class _FromSeam:
+class _FromSeam(_Behind):
     """MONAI's transforms from the seam on."""
-
-    def __init__(self, compose: Any, seam: int | None) -> None:
-        self.compose, self.seam = compose, seam
-
-    @property
-    def transforms(self) -> list[Any]:
-        """What is called, for who gives random transforms a seed."""
-        return [self.compose]
 
     def __call__(self, item: Any) -> Any:
         if isinstance(item, Mapping) and FRAME in item:
@@ -217,7 +248,9 @@ class _FromSeam:
             for key, kept in frame.items():
                 meta, applied = copy.deepcopy(kept["meta"]), copy.deepcopy(kept["applied"])
                 item[key] = MetaTensor(item[key], meta=meta, applied_operations=applied)
-        return item if self.seam is None else self.compose(item, start=self.seam)
+        compose = self.transforms[0]
+        seam = _seam(compose)
+        return item if seam is None else compose(item, start=seam)
 
 
 # -- torchio ----------------------------------------------------------------------------------------------------------
@@ -227,7 +260,7 @@ class _Torchio(Opened):
     """The values of a loaded subject's images, `(C, W, H, D)`, and its other entries; behind them its transform."""
 
     def __init__(self, base: Any) -> None:
-        super().__init__(base, _AsSubject(base._transform))
+        super().__init__(base, _AsSubject(_Held(base)))
         self.targets = _labels(list(base.dry_iter()))
 
     def read(self, index: int) -> Any:
@@ -244,16 +277,10 @@ def _described(image: Any) -> dict[str, Any]:
     return {"kind": type(image), "affine": image.affine, "check_nans": image.check_nans, "rest": rest}
 
 
-class _AsSubject:
+class _AsSubject(_Behind):
     """Makes a subject of a raw item and calls torchio's transform on it."""
 
-    def __init__(self, transform: Callable[[Any], Any] | None) -> None:
-        self.transform = transform
-
-    @property
-    def transforms(self) -> list[Any]:
-        """What is called, for who gives random transforms a seed."""
-        return [self.transform]
+    name = "_transform"
 
     def __call__(self, item: Mapping[str, Any]) -> Any:
         frame, entries = item[FRAME], {key: value for key, value in item.items() if key != FRAME}
@@ -264,7 +291,8 @@ class _AsSubject:
                 entries[key] = image
         subject = frame[FRAME]["type"](entries)
         subject.applied_transforms = copy.copy(frame[FRAME]["applied"])
-        return subject if self.transform is None else self.transform(subject)
+        transform = self.transforms[0]
+        return subject if transform is None else transform(subject)
 
 
 # -- finding them -----------------------------------------------------------------------------------------------------

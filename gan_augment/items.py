@@ -12,7 +12,7 @@ from torch import Tensor
 from gan_augment.errors import DataError
 from gan_augment.forms import is_image, is_mask
 
-__all__ = ["LABEL_KEYS", "ItemStructure", "label_value", "same"]
+__all__ = ["LABEL_KEYS", "ItemStructure", "copied", "fresh", "label_value", "same"]
 
 _IMAGE_KEYS = ("image", "img", "pixel_values", "images", "x")
 LABEL_KEYS = ("label", "labels", "target", "targets", "y", "class")
@@ -116,6 +116,15 @@ class ItemStructure:
         return tuple(values) if self.kind == "tuple" else values
 
 
+def fresh(value: Any) -> Any:
+    """Returns a part of an item as an object of its own."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, np.ndarray | Image.Image):
+        return value.copy()
+    return value if isinstance(value, int | str | float) else copy.deepcopy(value)
+
+
 def label_value(label: Any) -> int | str:
     """Returns a label as a plain int or str.
 
@@ -139,6 +148,15 @@ def label_value(label: Any) -> int | str:
     raise DataError(
         f"expected labels that are whole numbers from 0 or strings, found {label!r}; give targets= with one class "
         "for each image"
+    )
+
+
+def copied(item: Any, structure: ItemStructure) -> Any:
+    """Returns an item of which no part is shared with `item`."""
+    if structure.kind == "image":
+        return fresh(item)
+    return structure.replaced(
+        item, {key: fresh(item[key]) for key in (item if structure.kind == "dict" else range(len(item)))}
     )
 
 

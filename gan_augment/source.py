@@ -4,7 +4,6 @@ GANs, judges, pools and fingerprints see *raw* items, before the user's transfor
 last, on real and synthetic images alike.
 """
 
-import copy
 import functools
 import math
 import os
@@ -23,7 +22,7 @@ from gan_augment.fingerprint import FittedOn, hash_array, hash_groups, hash_imag
 from gan_augment.forms import RawForm
 from gan_augment.hosts import FRAME, Frame, opened
 from gan_augment.images import ImageSpec, network_grid
-from gan_augment.items import ItemStructure, label_value
+from gan_augment.items import ItemStructure, fresh, label_value
 from gan_augment.pipelines import Pipeline, has_transforms, innermost, layers, preserved_rng, prove, stripped, twin
 from gan_augment.scan import Scan, scan_images
 from gan_augment.targets import class_names, find_targets
@@ -32,6 +31,7 @@ __all__ = ["RawView"]
 
 _LOADER_BYTES = 4 * 2**30
 _IDENTITY_ITEMS = 16
+_FEW = 16
 _NONE: Mapping[Any, Any] = {}
 
 
@@ -54,6 +54,7 @@ class RawView:
         classes: Class names.
         values: The label that stands for each class in the items: a whole number or a string.
         groups: `(N,)`, or None.
+        targets_given: Whether they were given, and the items may hold other labels.
         structure: Where image, label, mask and other parts stand in a raw item.
         form: The form of the raw images.
         mask_form: The form of the raw masks; None where items have none.
@@ -190,6 +191,7 @@ class RawView:
 
     def _set_targets(self, given: Any) -> None:
         names = class_names(self._source)
+        self.targets_given = given is not None
         if given is not None:
             values = [label_value(value) for value in self._column(given, "targets")]
         else:
@@ -200,6 +202,12 @@ class RawView:
                 read=lambda index: self._read(lambda: read_from[index], index),
                 progress=self.progress,
             )
+            if contradicted and len(set(values)) == len(values) > _FEW:
+                raise DataError(
+                    f"expected labels that several items share, found another one in each of {len(values)} items, "
+                    f"read from part {self.structure.label!r} of an item, which the dataset's own targets contradict; "
+                    "put the label second in the items, or give targets="
+                )
             beyond = names is not None and any(isinstance(value, int) and value >= len(names) for value in values)
             if contradicted and names is not None and (beyond or len(set(values)) != len(names)):
                 names = None  # the items' labels are not those that the names are for
@@ -249,6 +257,10 @@ class RawView:
         """Returns the raw image of an item, before any transform."""
         return self.structure.split(self._raw_item(index))[0]
 
+    def label(self, index: int) -> Any:
+        """Returns the label of a raw item; None where it has none."""
+        return self.structure.split(self._raw_item(index))[1]
+
     def finish(self, image: Any, label: int, mask: Any = None, extras: Mapping[Any, Any] = _NONE) -> Any:
         """Returns the item that the base would have given for the raw `image` of class `label`.
 
@@ -281,13 +293,13 @@ class RawView:
         value = self.structure.split(self._example(label)[0])[1]
         if isinstance(value, Tensor):
             return value.clone
-        return functools.partial(_fresh, value)
+        return functools.partial(fresh, value)
 
     def raw_item(self, label: int) -> Any:
         """Returns a raw item of a class, without its image, the label and other parts copied: a mould for new ones."""
         example = self._example(label)[0]
         names = {name for name in (self.structure.label, *self.structure.extras) if name is not None}
-        return self.structure.replaced(example, {name: _fresh(example[name]) for name in names})
+        return self.structure.replaced(example, {name: fresh(example[name]) for name in names})
 
     def _example(self, label: int) -> tuple[Any, Pipeline | None]:
         if label not in self._examples:
@@ -295,7 +307,8 @@ class RawView:
             if not len(members):
                 raise DataError(f"expected a class with real images, found none of class {self.classes[label]!r}")
             index = int(members[0])
-            item = self._raw_item(index)
+            with preserved_rng():  # a dataset may draw random numbers where it is read
+                item = self._raw_item(index)
             parts: dict[Any, Any] = {self.structure.image: None}  # neither image nor file stays
             if FRAME in self.structure.extras and isinstance(item[FRAME], Frame):
                 parts[FRAME] = item[FRAME].without_files()
@@ -391,11 +404,3 @@ class RawView:
         """Workers get no copy of the images."""
         scan = None if self._scan is None else replace(self._scan, arrays=None)
         return {**self.__dict__, "_scan": scan, "_pipelines": {}, "_examples": {}}
-
-
-def _fresh(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.clone()
-    if isinstance(value, np.ndarray):
-        return value.copy()
-    return value if isinstance(value, int | str | float) else copy.deepcopy(value)

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch.utils.data import Dataset
 
 from gan_augment.balance import MIN_IMAGES, SamplingStrategy, numbers_to_add
@@ -18,7 +19,7 @@ from gan_augment.dataset.seeding import WorkerSeeds
 from gan_augment.dataset.slots import PhaseOut, Plan, SharedEpoch, Slots
 from gan_augment.dataset.supply import LiveSupply, PoolSupply
 from gan_augment.dataset.twins import Fill, Transform, Twins
-from gan_augment.errors import ConfigError, DataMismatchWarning, SmallClassWarning
+from gan_augment.errors import ConfigError, DataMismatchWarning, SmallClassWarning, probability
 from gan_augment.fingerprint import FittedOn
 from gan_augment.pool import SyntheticPool
 from gan_augment.pool.cached import cache_folder, cached_pool
@@ -57,11 +58,11 @@ class GANAugmentedDataset(Dataset[Any]):
             index or key, or a function of the item's `Origin`; "like" for what a real item of the class holds.
         extras: What items tell besides: source, weight, soft labels.
         live: Whether a synthesizer draws anew each time; an image-conditioned one from the real image that the slot
-            would have repeated.
+            would have repeated. Values depend on the size of batches to float tolerance.
         cache: Folder where pools drawn from a synthesizer are kept; "default" for $GAN_AUGMENT_CACHE or the user's
-            cache folder, None for memory.
+            cache folder, None for memory, which is copied into spawned workers.
         min_images: The slots of a class with fewer real images repeat reals, unless at least as many candidates of it
-            were kept.
+            were kept. Images that are drawn live have no such limit.
         progress: Whether to show bars on a terminal.
 
     Attributes:
@@ -106,8 +107,7 @@ class GANAugmentedDataset(Dataset[Any]):
         min_images: int = MIN_IMAGES,
         progress: bool = True,
     ) -> None:
-        if not 0 <= synthetic_share <= 1:
-            raise ConfigError(f"expected synthetic_share from 0 to 1, found {synthetic_share}")
+        probability("synthetic_share", synthetic_share)
         if source is None and synthetic_share > 0:
             raise ConfigError("expected a pool or a synthesizer, found None; give one, or synthetic_share=0")
         if isinstance(transform, str) and transform != "inherit":
@@ -128,12 +128,14 @@ class GANAugmentedDataset(Dataset[Any]):
         self._twins = None
         if self._supply is not None:
             self._twins = Twins(self._view, self._supply.form, self._supply.has_masks, transform, fill)
-        self._parents_are_here = self._check_like()
+        self._parents_are_here = self._check_like() or getattr(self._supply, "from_items", False)
         labels = np.repeat(sorted(wanted), [wanted[label] for label in sorted(wanted)]).astype(np.int64)
         members = [self._view.of_class(label) for label in range(self._view.num_classes)]
         self._slots = Slots(labels, self._reals, members, rows)
         self._check_sizes(rows)
-        self._labeller = None if extras is None or not extras.names else Labeller(extras, self._view, self.pool)
+        self._labeller = None
+        if extras is not None and extras.names:
+            self._labeller = Labeller(extras, self._view, self.pool, live=live)
         self._plan: Plan | None = None
         self._label_makers: dict[int, Any] | None = None
         self._seeds = WorkerSeeds(self.base, transform)
@@ -236,7 +238,7 @@ class GANAugmentedDataset(Dataset[Any]):
             state: MONAI's other way of telling a seed.
         """
         if seed is None:
-            seed = int(np.random.default_rng().integers(2**32)) if state is None else int(state.randint(2**31))
+            seed = int(torch.randint(2**31, (), device="cpu")) if state is None else int(state.randint(2**31))
         self._seeds.set(seed)
         return self
 
@@ -297,7 +299,8 @@ class GANAugmentedDataset(Dataset[Any]):
         if code < 0:
             return Origin("repeat", label, index=-1 - code)
         if self.pool is None:  # drawn live; the code is the item at hand
-            return Origin("synthetic", label, seed=seed, parent=code)
+            parent = code if self._parents_are_here else None
+            return Origin("synthetic", label, seed=seed, parent=parent)
         found, parent = self.pool.provenance(code)
         return Origin("synthetic", label, row=code, seed=found, parent=parent if self._parents_are_here else None)
 
@@ -398,7 +401,9 @@ class GANAugmentedDataset(Dataset[Any]):
     def _real_items(self, indices: Sequence[int]) -> list[Any]:
         together = getattr(self.base, "__getitems__", None)
         if callable(together) and len(indices) > 1:
-            return list(together(list(indices)))
+            found = together(list(indices))
+            if isinstance(found, list) and len(found) == len(indices):  # some give a batch
+                return found
         base = self.base
         return [base[index] for index in indices]
 

@@ -57,17 +57,22 @@ class Labeller:
         extras: Which.
         view: The dataset.
         pool: What synthetic items are read from; None where they are drawn live, or there are none.
+        live: Whether they are drawn live.
 
     Raises:
-        ConfigError: Soft labels are asked for without a pool or class probabilities.
+        ConfigError: Soft labels are asked for of images that are drawn live, or of a judge without probabilities.
     """
 
-    def __init__(self, extras: Extras, view: RawView, pool: SyntheticPool | None) -> None:
+    def __init__(self, extras: Extras, view: RawView, pool: SyntheticPool | None, *, live: bool = False) -> None:
         self.extras, self._classes = extras, view.num_classes
         self._weights = None if pool is None else pool.candidates().weights
         self._probs: dict[int, FloatArray] | None = None
         if extras.soft_label is not None:
-            self._probs = _probabilities(extras.soft_label, view, pool)
+            if live:
+                raise ConfigError(
+                    "expected a pool for soft labels, which a judge gives once, found live=True; build one"
+                )
+            self._probs = {} if pool is None else _probabilities(extras.soft_label, view, pool)
             self.extras = Extras(source=extras.source, weight=extras.weight, synthetic_weight=extras.synthetic_weight)
         self.names = extras.names
 
@@ -110,10 +115,8 @@ class Labeller:
         return torch.nn.functional.one_hot(torch.tensor(origin.label), self._classes).float()
 
 
-def _probabilities(judge: Extractor, view: RawView, pool: SyntheticPool | None) -> dict[int, FloatArray]:
+def _probabilities(judge: Extractor, view: RawView, pool: SyntheticPool) -> dict[int, FloatArray]:
     """Returns what a judge thinks of each row of a pool's view, its classes in the dataset's order."""
-    if pool is None:
-        raise ConfigError("expected a pool for soft labels, which a judge gives once, found none; build one")
     spec: ImageSpec = pool.image_spec or view.spec()
     eye = Eye(judge, spec, view.classes)
     found: dict[int, FloatArray] = {}
@@ -125,6 +128,6 @@ def _probabilities(judge: Extractor, view: RawView, pool: SyntheticPool | None) 
         seen, _ = eye.see(eye.spec.decode(arrays), pool.labels[start : start + _SEE])
         if seen.probs is None:
             raise ConfigError(f"expected a judge with class probabilities, found {type(judge).__name__} without")
-        probs = seen.probs[:, : view.num_classes]  # a judge may know more classes
+        probs = seen.probs[:, : view.num_classes].astype(np.float32)  # a judge may know more classes
         found |= dict(zip(rows.tolist(), probs / probs.sum(axis=1, keepdims=True).clip(1e-12), strict=True))
     return found

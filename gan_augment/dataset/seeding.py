@@ -5,6 +5,7 @@ the same state: all workers would augment alike, and alike in every epoch.
 """
 
 from collections.abc import Iterator, Mapping
+from types import CellType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from torch.utils.data import get_worker_info
 
 __all__ = ["WorkerSeeds", "random_transforms"]
 
-_DEEPEST, _LONGEST = 6, 64
+_DEEPEST, _LONGEST = 8, 64
+_LEAVES = (type(None), type, ModuleType, Tensor, np.ndarray, str, bytes, int, float)
 
 
 def random_transforms(*holders: Any) -> list[Any]:
@@ -28,20 +30,30 @@ def random_transforms(*holders: Any) -> list[Any]:
 
 
 def _search(thing: Any, seen: set[int], depth: int) -> Iterator[Any]:
-    if thing is None or id(thing) in seen or depth > _DEEPEST or isinstance(thing, type | Tensor | np.ndarray | str):
+    if id(thing) in seen or depth > _DEEPEST or isinstance(thing, _LEAVES):
         return
     seen.add(id(thing))
-    if depth and (hasattr(thing, "set_random_seed") or hasattr(thing, "set_random_state")):
+    kind = type(thing)
+    if depth and (hasattr(kind, "set_random_seed") or hasattr(kind, "set_random_state")):
         yield thing
         return
-    if isinstance(thing, list | tuple):
-        inner: Any = thing if len(thing) <= _LONGEST else ()
-    elif isinstance(thing, Mapping):
-        inner = thing.values() if len(thing) <= _LONGEST else ()
-    else:
-        inner = vars(thing).values() if hasattr(thing, "__dict__") else ()
-    for value in list(inner):
+    for value in _inner(thing):
         yield from _search(value, seen, depth + 1)
+
+
+def _inner(thing: Any) -> list[Any]:
+    """Returns what a container, an object or a function holds; of a long list of plain data nothing."""
+    if isinstance(thing, FunctionType):
+        names = thing.__code__.co_names
+        cells = [cell.cell_contents for cell in thing.__closure__ or () if cell != CellType()]
+        return cells + [thing.__globals__[name] for name in names if name in thing.__globals__]
+    if isinstance(thing, Mapping):
+        return list(thing.values()) if type(thing) is dict and len(thing) <= _LONGEST else []
+    if isinstance(thing, list | tuple):
+        long = len(thing) > _LONGEST and not (callable(thing[0]) or hasattr(type(thing[0]), "__getitem__"))
+        plain = len(thing) > _LONGEST and isinstance(thing[0], (*_LEAVES, tuple, list, Mapping))
+        return [] if long or plain else list(thing)
+    return list(getattr(thing, "__dict__", {}).values())
 
 
 def seed_transforms(transforms: list[Any], seed: int) -> None:

@@ -58,7 +58,7 @@ class SharedEpoch:
         return self._cell
 
     def __setstate__(self, cell: torch.Tensor) -> None:
-        self._share(cell)
+        self._share(cell.share_memory_())  # a copy is shared anew
 
 
 class Slots:

@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
 from gan_augment.balance import class_index
+from gan_augment.dataset.seeding import WorkerSeeds
 from gan_augment.dataset.slots import SharedEpoch
 from gan_augment.dataset.supply import PoolSupply
-from gan_augment.errors import ConfigError, DataError, whole
+from gan_augment.errors import ConfigError, DataError, probability, whole
 from gan_augment.forms import RawForm
-from gan_augment.items import ItemStructure, label_value
+from gan_augment.items import ItemStructure, copied, fresh, label_value
 from gan_augment.pipelines import call_transform
 from gan_augment.pool import SyntheticPool
 from gan_augment.pool.matching import twin_form
@@ -32,7 +33,7 @@ class GANAugmentedIterableDataset(IterableDataset[Any]):
     Where `counts` says how many real items of each class there are, the right number is let in evenly all along. Where
     it does not, as many are let in as the reals seen so far ask for: at the beginning, or where a stream is sorted,
     that may be more than was needed in the end. In each worker process of a loader this is done on its own, over what
-    the base gives there; choices are a function of (seed, epoch, worker, position). A stream has no length and no
+    the base gives there; choices are a function of (seed, epoch, rank, worker, position). A stream has no length and no
     items by number: where the data fit a map-style dataset, use `GANAugmentedDataset`.
 
     Args:
@@ -82,21 +83,20 @@ class GANAugmentedIterableDataset(IterableDataset[Any]):
             raise ConfigError(f"expected an iterable that starts anew each epoch, found {type(base).__name__}")
         if not isinstance(pool, SyntheticPool):
             raise ConfigError(f"expected a SyntheticPool, found {type(pool).__name__}; build one of the synthesizer")
-        if not 0 <= synthetic_share <= 1:
-            raise ConfigError(f"expected synthetic_share from 0 to 1, found {synthetic_share}")
         if max_ratio is not None and not max_ratio >= 0:
             raise ConfigError(f"expected max_ratio= of at least 0, found {max_ratio}")
         self.base, self.pool, self.transform = base, pool, transform
-        self.synthetic_share, self.max_ratio, self.seed = synthetic_share, max_ratio, int(seed)
+        self.synthetic_share = probability("synthetic_share", synthetic_share)
+        self.max_ratio, self.seed = max_ratio, int(seed)
         self.memory, self.fill = whole("memory=", memory, 0), dict(fill or {})
         self.classes = list(pool.classes if classes is None else classes)
-        values = [int(name) if name.isdecimal() else name for name in self.classes]
-        self._values: list[Any] = list(range(len(self.classes))) if classes is not None or pool.named else values
+        self._values: list[Any] = pool.values if classes is None else list(range(len(self.classes)))
         self._supply = PoolSupply(pool, self.classes, self._values)
         shares = self._by_class("class_shares=", np.ones(len(self.classes)) if class_shares is None else class_shares)
         self.class_shares = shares / shares.sum()
         self.counts = None if counts is None else self._by_class("counts=", counts)
         self._epoch = SharedEpoch()
+        self._seeds = WorkerSeeds(base, transform)
 
     def _by_class(self, name: str, given: Any) -> npt.NDArray[np.float64]:
         if isinstance(given, Mapping):
@@ -126,12 +126,13 @@ class GANAugmentedIterableDataset(IterableDataset[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         state = _Pass(self)
+        self._seeds.refresh()
         for item in self.base:
             label = state.take(item)
+            state.remember(label, item)  # before anybody changes it
             yield item
             while (lacking := state.lacking()) is not None:
                 yield state.added(lacking)
-            state.remember(label, item)
 
 
 class _Pass:
@@ -144,7 +145,8 @@ class _Pass:
         self.rows: list[IntArray] = [stream._supply.rows(label) for label in range(number)]
         self.remembered: list[list[Any]] = [[] for _ in range(number)]
         worker = get_worker_info()
-        self._seed = derive(stream.seed, "stream", 0 if worker is None else worker.id)
+        rank = distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
+        self._seed = derive(stream.seed, "stream", rank, 0 if worker is None else worker.id)
         self._dice, self._at, self._drawn = np.empty((0, 2)), 0, 0
         self._structure: ItemStructure | None = None
         self._mould: Any = None
@@ -178,7 +180,7 @@ class _Pass:
                 f"expected fill= with a value for each other part of an item ({', '.join(map(repr, structure.extras))})"
                 f", found {self.stream.fill!r}"
             )
-        self._structure, self._mould = structure, item
+        self._structure, self._mould = structure, copied(item, structure)
         self._form = RawForm.of(structure.split(item)[0])
 
     def lacking(self) -> int | None:
@@ -212,7 +214,7 @@ class _Pass:
         self.more[label] += 1
         kept, rows = self.remembered[label], self.rows[label]
         if kept and (dice >= self.stream.synthetic_share or not len(rows)):
-            return kept[int(which * len(kept))]
+            return self._copied(kept[int(which * len(kept))])
         return self._synthetic(int(rows[int(which * len(rows))]), label)
 
     def _throw(self) -> tuple[float, float]:
@@ -230,11 +232,15 @@ class _Pass:
         if self.stream.synthetic_share == 1 and len(self.rows[label]):
             return
         if len(kept) < self.stream.memory:
-            kept.append(item)
+            kept.append(self._copied(item))
         elif kept:
             at = int(self._throw()[1] * self.real[label])  # every item so far is as likely to be kept (Vitter 1985)
             if at < len(kept):
-                kept[at] = item
+                kept[at] = self._copied(item)
+
+    def _copied(self, item: Any) -> Any:
+        assert self._structure is not None
+        return copied(item, self._structure)
 
     def _synthetic(self, row: int, label: int) -> Any:
         stream, structure = self.stream, self._structure
@@ -253,7 +259,7 @@ class _Pass:
         example = structure.split(self._mould)[1]
         value = stream.classes[label] if isinstance(label_value(example), str) else stream._values[label]
         parts = {structure.image: image, structure.label: _label_like(example, value)}
-        return structure.replaced(self._mould, {**parts, **stream.fill})
+        return structure.replaced(self._mould, {**parts, **{key: fresh(value) for key, value in stream.fill.items()}})
 
 
 def _missing(counts: npt.NDArray[Any], shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -74,7 +74,7 @@ class LiveSupply:
 
     def __init__(self, synthesizer: Synthesizer, view: RawView, labels: Sequence[int]) -> None:
         self._view, self._home = view, Home()
-        self._from_items = isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents
+        self.from_items = isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents
         mapping = match_classes(view.classes, synthesizer.num_classes, synthesizer.class_names, sorted(labels))
         if isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents:
             synthesizer.bind(view)  # for the sample that tells the form
@@ -94,7 +94,7 @@ class LiveSupply:
         labels = np.array([origin.label for origin in origins], np.int64)
         seeds = np.array([origin.seed for origin in origins], np.int64)
         sources: Tensor | None = None
-        if self._from_items:
+        if self.from_items:
             sources = self._view.images(np.array([origin.parent for origin in origins]), spec=self._drawer.spec)
         drawn = self._drawer.draw(labels, seeds, sources, padded=False)
         if drawn.masks is None:

@@ -1,6 +1,5 @@
 """Twins: synthetic images as items of a dataset, of the same structure and types as its real ones."""
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -12,9 +11,9 @@ from PIL import Image
 from gan_augment.errors import ConfigError, DataError
 from gan_augment.forms import RawForm
 from gan_augment.hosts import FRAME
-from gan_augment.items import ItemStructure, same
+from gan_augment.items import ItemStructure, fresh, same
 from gan_augment.pipelines import call_on_pair, call_transform, preserved_rng
-from gan_augment.pool.matching import twin_form
+from gan_augment.pool.matching import raw_mask, twin_form
 from gan_augment.source import RawView
 from gan_augment.types import Origin
 
@@ -64,6 +63,8 @@ class Twins:
         if transform == "inherit" and view.mode == "as-is":
             self._refuse_random()
         self._fill = self._checked_fill(fill)
+        if view.targets_given:
+            self._check_labels()
         self._moulds: dict[int, tuple[Any, ItemStructure]] = {}
         plain_tensor = (self._form.kind, self._form.layout, self._form.device) == ("tensor", "channels_first", "cpu")
         self.make = _as_tensor if plain_tensor and drawn.channels == view.form.channels else self._form.raw
@@ -85,12 +86,26 @@ class Twins:
                     "image goes through, or transform=None for none, or keep the dataset's in an attribute `transform`"
                 )
 
+    def _check_labels(self) -> None:
+        """A synthetic item has the label of a real one of its class: in a class of given targets all must agree."""
+        view = self._view
+        for label in np.unique(view.targets).tolist() if view.structure.label is not None else ():
+            members = view.of_class(label)
+            with preserved_rng():
+                held = [view.label(int(index)) for index in members[:: max(1, len(members) // _PROBED)]]
+            if any(not same(held[0], other) for other in held):
+                raise ConfigError(
+                    f"expected items of one label in class {view.classes[label]} of targets=, found {held[0]!r} and "
+                    "others: a synthetic item would have any of them. Give finer targets=, or wrap the dataset so that "
+                    "its items hold the targets"
+                )
+
     def _checked_fill(self, fill: Fill) -> dict[Any, Any]:
         names = [name for name in self._view.structure.extras if name != FRAME]
-        if not names or fill == "like":
+        if fill == "like" or not (names or fill):
             return {}
         if not isinstance(fill, Mapping) or set(fill) != set(names):
-            told = ", ".join(map(repr, names))
+            told = ", ".join(map(repr, names)) or "there are none"
             raise ConfigError(
                 f"expected fill= to say what synthetic items hold in the parts beside image and label ({told}), found "
                 f"{fill!r}; give fill={{part: value or function of the item's Origin}} for each, or fill='like' for "
@@ -115,23 +130,19 @@ class Twins:
         """
         image = self.make(array)
         extras = {name: self._filled(name, label, tell) for name in self._fill} if self._fill else {}
-        raw_mask = None if mask is None or self._view.mask_form is None else self._raw_mask(mask)
+        form = self._view.mask_form
+        drawn_mask = None if mask is None or form is None else raw_mask(mask, form)
         if self._transform == "inherit":
-            return self._view.finish(image, label, raw_mask, extras)
-        if self._transform is not None and raw_mask is not None:
-            image, raw_mask = call_on_pair(self._transform, image, raw_mask)
+            return self._view.finish(image, label, drawn_mask, extras)
+        if self._transform is not None and drawn_mask is not None:
+            image, drawn_mask = call_on_pair(self._transform, image, drawn_mask)
         elif self._transform is not None:
             image = call_transform(self._transform, image)
         mould, structure = self._mould(label)
         parts = {structure.image: image, **extras}
-        if raw_mask is not None and structure.mask is not None:
-            parts[structure.mask] = raw_mask
+        if drawn_mask is not None and structure.mask is not None:
+            parts[structure.mask] = drawn_mask
         return structure.replaced(mould, parts)
-
-    def _raw_mask(self, mask: npt.NDArray[Any]) -> Any:
-        form = self._view.mask_form
-        assert form is not None
-        return form.raw(mask.astype(form.dtype))
 
     def _filled(self, name: Any, label: int, tell: Callable[[], Origin]) -> Any:
         given = self._fill[name]
@@ -141,7 +152,7 @@ class Twins:
                 f"expected fill= with a {type(example).__name__} for the part {name!r}, as real items have it, found "
                 f"the {type(value).__name__} {value!r}; a batch of both could not be collated"
             )
-        return value
+        return fresh(value)
 
     def _mould(self, label: int) -> tuple[Any, ItemStructure]:
         """Returns a finished real item of a class, after any `target_transform`, and its structure."""
@@ -151,9 +162,8 @@ class Twins:
                 item = view.finish(view.raw(int(view.of_class(label)[0])), label)
             self._moulds[label] = item, ItemStructure.of(item)
         item, structure = self._moulds[label]
-        if structure.label is None:
-            return item, structure
-        return structure.replaced(item, {structure.label: copy.deepcopy(item[structure.label])}), structure
+        names = [name for name in (structure.label, *structure.extras) if name is not None]
+        return structure.replaced(item, {name: fresh(item[name]) for name in names}), structure
 
     def check_sizes(
         self, array: npt.NDArray[Any], mask: npt.NDArray[Any] | None, label: int, tell: Callable[[], Origin]

@@ -73,6 +73,7 @@ def build_store(
         "version": VERSION,
         "classes": view.classes,
         "named": True,
+        "values": view.values,
         "image_spec": spec.to_json(),
         "form": vars(replace(spec.form, shape=spec.raw_shape)),
         "dtype": spec.form.dtype,

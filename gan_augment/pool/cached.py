@@ -1,11 +1,13 @@
 """A pool that is built once for a synthesizer and a dataset, and found again by their fingerprints."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gan_augment.artifacts import storing
+from gan_augment.errors import ArtifactError
 from gan_augment.fingerprint import hash_items, hash_json
 from gan_augment.locks import exclusive
 from gan_augment.pool.pool import SyntheticPool
@@ -60,13 +62,17 @@ def cached_pool(
 
     if folder is None or not known:
         return build(None)
-    seen = [hash_items(view.hashes), view.identity, view.group_hashes.tolist()]
-    key = hash_json([_NEWEST, own, seen, {str(label): number for label, number in counts.items()}, seed])
+    seen = [hash_items(view.hashes), view.identity, view.group_hashes.tolist(), view.classes, view.values]
+    spec = synthesizer.image_spec
+    drawn = [own, synthesizer.num_classes, synthesizer.class_names, None if spec is None else spec.to_json()]
+    form = [vars(view.full_form), view.value_range]
+    key = hash_json([_NEWEST, drawn, seen, form, {str(label): number for label, number in counts.items()}, seed])
     path = Path(folder) / key
     if not path.exists():
         with storing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         with exclusive(path.with_name(f".{key}.lock"), f"the pool {path}", wait=True):
             if not path.exists():
-                return build(path)
+                with contextlib.suppress(ArtifactError):  # where there are no locks, another may have been faster
+                    return build(path)
     return SyntheticPool.open(path)

@@ -1,8 +1,10 @@
 """Seeing a pool as a dataset does: its labels by the dataset's classes, its form by the dataset's."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gan_augment.errors import DataError
 from gan_augment.forms import RawForm
@@ -11,7 +13,24 @@ from gan_augment.pool.pool import SyntheticPool
 from gan_augment.source import RawView
 from gan_augment.types import IntArray
 
-__all__ = ["check_form", "labels_in", "twin_form"]
+__all__ = ["check_form", "labels_in", "raw_mask", "twin_form"]
+
+
+def raw_mask(mask: npt.NDArray[Any], form: RawForm) -> Any:
+    """Returns the mask `(1, *spatial)` of a row as a mask of a dataset's form.
+
+    Raises:
+        DataError: A value of it does not fit the dataset's type.
+    """
+    dtype = np.dtype(form.dtype)
+    limits = np.iinfo(dtype) if dtype.kind in "ui" else np.iinfo(np.int32)
+    least, most = (0, 1) if dtype.kind == "b" else (limits.min, limits.max)
+    if not (least <= mask.min() and mask.max() <= most):
+        raise DataError(
+            f"expected masks with values from {least} to {most}, as {form.dtype} ones of the dataset can hold, found "
+            f"{mask.min()} to {mask.max()} in the pool; give masks with the dataset's own values"
+        )
+    return form.raw(mask.astype(dtype))
 
 
 def twin_form(form: RawForm, drawn: RawForm, whose: str = "the dataset's own") -> RawForm:

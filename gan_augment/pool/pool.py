@@ -13,7 +13,7 @@ from gan_augment.errors import ConfigError, DataError
 from gan_augment.fingerprint import FittedOn, hash_image
 from gan_augment.forms import RawForm
 from gan_augment.items import label_value
-from gan_augment.pool.store import KIND, VERSION, Columns, Store, read_form, read_store
+from gan_augment.pool.store import KIND, MASK_DTYPE, VERSION, Columns, Store, read_form, read_store
 from gan_augment.seeds import derive
 from gan_augment.types import IntArray, Selector, Synthesizer
 
@@ -34,6 +34,7 @@ class SyntheticPool:
     Attributes:
         rows: `(n,)` int64, the rows of this view.
         classes: Class names.
+        values: The label that stands for each class in the dataset that it was made for, a whole number or a string.
         form: The raw form of the images.
         image_spec: How raw values map to [-1, 1]; None for a pool of arrays.
     """
@@ -43,6 +44,7 @@ class SyntheticPool:
         self.rows: IntArray = np.flatnonzero(store.columns.keep) if rows is None else rows
         self.classes: list[str] = list(store.about["classes"])
         self.named: bool = bool(store.about["named"])
+        self.values: list[int | str] = _values(store.about)
         self.form, self.image_spec = read_form(store.about)
 
     # -- making one -----------------------------------------------------------------------------------------------
@@ -160,7 +162,7 @@ class SyntheticPool:
                     f"{', '.join(sorted(map(str, unknown)))}"
                 )
             index = [names.index(value) if isinstance(value, str) else value for value in values]
-        count = len(images)
+        count, numbered = len(images), classes is None and all(isinstance(value, int) for value in values)
         columns = Columns(
             label=np.array(index, np.int64),
             seed=np.full(count, -1, np.int64),
@@ -176,6 +178,7 @@ class SyntheticPool:
             "rows": count,
             "classes": names,
             "named": classes is not None or all(isinstance(value, str) for value in values),
+            "values": [int(name) if numbered else place for place, name in enumerate(names)],
             "reasons": [""],
             "form": vars(form),
             "image_spec": None,
@@ -359,9 +362,24 @@ class SyntheticPool:
         return rows
 
 
+def _values(about: Mapping[str, Any]) -> list[int | str]:
+    """Returns the labels of a pool's classes; pools of the first releases do not tell them."""
+    names = list(about["classes"])
+    found = about.get("values")
+    if isinstance(found, list) and len(found) == len(names) and all(isinstance(value, int | str) for value in found):
+        return found
+    numbers = [int(name) for name in names if name.isdecimal()]
+    return numbers if len(numbers) == len(names) else list(range(len(names)))  # type: ignore[return-value]
+
+
 def _masks(masks: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
-    """Returns the masks of a pool of arrays as int32 of `shape`."""
+    """Returns the masks of a pool of arrays as int32 of `shape`, `(N, 1, *spatial)`."""
     found = np.asarray(masks.detach().cpu() if isinstance(masks, Tensor) else masks)
-    if found.dtype.kind not in "uib" or found.size != np.prod(shape) or len(found) != shape[0]:
+    count, spatial = shape[0], shape[2:]
+    forms = {(count, *spatial), shape, (count, *spatial, 1)}
+    if found.dtype.kind not in "uib" or found.shape not in forms:
         raise DataError(f"expected masks= of whole numbers and shape {shape}, found {found.dtype} of {found.shape}")
-    return found.reshape(shape).astype(np.int32)
+    limits = np.iinfo(MASK_DTYPE)
+    if found.dtype.kind != "b" and not (limits.min <= found.min() and found.max() <= limits.max):
+        raise DataError(f"expected masks= from {limits.min} to {limits.max}, found {found.min()} to {found.max()}")
+    return found.reshape(shape).astype(MASK_DTYPE)

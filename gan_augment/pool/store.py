@@ -206,7 +206,7 @@ def read_form(about: Mapping[str, Any]) -> tuple[RawForm, ImageSpec | None]:
     Raises:
         KeyError, TypeError, ValueError: `about` is not what a pool writes.
     """
-    form = RawForm(**{**about["form"], "shape": tuple(int(side) for side in about["form"]["shape"])})
+    form = RawForm(**{**about["form"], "device": "cpu", "shape": tuple(int(side) for side in about["form"]["shape"])})
     spec = None if about["image_spec"] is None else ImageSpec.from_json(about["image_spec"])
     if spec is not None and (spec.channels, spec.raw_shape) != (form.channels, form.shape):
         raise ValueError(f"image_spec of {spec.channels} channels and {spec.raw_shape} beside images of {form}")

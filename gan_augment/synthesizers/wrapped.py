@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gan_augment.errors import ConfigError, SynthesizerError
-from gan_augment.fingerprint import hash_tensors
+from gan_augment.fingerprint import hash_json, hash_tensors
 from gan_augment.images import ImageSpec
 from gan_augment.networks.modes import eval_mode
 from gan_augment.seeds import normals
@@ -58,8 +58,23 @@ class WrappedSynthesizer:
 
     @property
     def fingerprint(self) -> dict[str, str]:
-        """The chain: a hash of the module's weights; of a function nothing is known."""
-        return {"weights": "unknown" if self._module is None else hash_tensors(self._module.state_dict())}
+        """The chain: hashes of the module's weights and of the settings; of a function nothing is known.
+
+        Nor is anything known of a module without weights. A change of a module's code is not seen.
+        """
+        state = {} if self._module is None else self._module.state_dict()
+        own = type(self._module)
+        settings = [
+            f"{own.__module__}.{own.__qualname__}",
+            repr(self._module),
+            *(getattr(self._call, name, None) for name in ("latent_dim", "labels")),
+            self.num_classes,
+            self.image_shape,
+            self.value_range,
+            self.class_names,
+            None if self.image_spec is None else self.image_spec.to_json(),
+        ]
+        return {"weights": hash_tensors(state) if state else "unknown", "settings": hash_json(settings)}
 
     def sample(
         self, labels: npt.ArrayLike, seeds: npt.ArrayLike, *, conditions: Mapping[str, Tensor] | None = None

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from gan_augment.errors import ConfigError, DataError
+from gan_augment.errors import ConfigError, DataError, probability
 from gan_augment.pool import SyntheticPool
 from gan_augment.transforms.plan import added_counts, wanted_counts
 from gan_augment.transforms.samples import Batch, checked_getter
-from gan_augment.transforms.source import ByLabel, probability
+from gan_augment.transforms.source import ByLabel
 from gan_augment.types import IntArray, Synthesizer
 
 __all__ = ["Mode", "SynthesizeBatch"]
@@ -26,7 +26,8 @@ class SynthesizeBatch(v2.Transform):  # type: ignore[misc]  # torchvision has no
     """Puts synthetic images into a batch, after collation, as `v2.CutMix` mixes one; also within a `collate_fn`.
 
     Takes images `(N, C, H, W)` or `(N, C, D, H, W)`, uint8 or float, on any device, and labels `(N,)` or `(N, 1)`, in
-    any structure, and returns the same structure. What it is given is not changed. MixUp and CutMix come after it.
+    any structure, and returns the same structure, images as plain tensors or torchvision's. What it is given is not
+    changed. MixUp and CutMix come after it.
 
     - "replace": a share of the items whose class `source` has become synthetic images of the same labels.
     - "rebalance": items of classes above their share, picked at random, become synthetic images of those below, labels
@@ -116,7 +117,7 @@ class SynthesizeBatch(v2.Transform):  # type: ignore[misc]  # torchvision has no
                 f"expected images and labels alone for mode='append', found {len(batch.others)} more tensors with a "
                 "row for each image: nothing is known of them for added ones; leave them out, or use another mode"
             )
-        if float(torch.rand(())) >= self.p or not len(batch.images):
+        if float(torch.rand((), device="cpu")) >= self.p or not len(batch.images):
             return batch.sample
         labels = batch.labels.numpy()
         if self.mode == "append":
@@ -137,27 +138,29 @@ class SynthesizeBatch(v2.Transform):  # type: ignore[misc]  # torchvision has no
         """Returns which items are replaced, and their labels."""
         known = {label: self._source.class_of(label) >= 0 for label in np.unique(labels).tolist()}
         able = np.flatnonzero([known[label] for label in labels.tolist()])
-        number = min(len(able), math.floor(self.share * len(able) + float(torch.rand(()))))  # right on average
-        at = able[torch.randperm(len(able)).numpy()[:number]]
+        number = min(
+            len(able), math.floor(self.share * len(able) + float(torch.rand((), device="cpu")))
+        )  # right on average
+        at = able[torch.randperm(len(able), device="cpu").numpy()[:number]]
         return at, labels[at]
 
     def _balanced(self, labels: IntArray) -> tuple[IntArray, IntArray]:
         """Returns which items are replaced, and the labels they get."""
         known, counts, shares, can_grow = self._classes(labels)
-        wanted = wanted_counts(counts, shares, can_grow, torch.randperm(len(known)).numpy())
+        wanted = wanted_counts(counts, shares, can_grow, torch.randperm(len(known), device="cpu").numpy())
         leave, come = np.maximum(counts - wanted, 0), np.maximum(wanted - counts, 0)
-        shuffled = torch.randperm(len(labels)).numpy()
+        shuffled = torch.randperm(len(labels), device="cpu").numpy()
         chosen = [shuffled[labels[shuffled] == label][:number] for label, number in zip(known, leave, strict=True)]
         at = np.concatenate(chosen)
-        return at, np.repeat(known, come)[torch.randperm(len(at)).numpy()]
+        return at, np.repeat(known, come)[torch.randperm(len(at), device="cpu").numpy()]
 
     def _appended(self, batch: Batch, labels: IntArray) -> Any:
         known, counts, shares, can_grow = self._classes(labels)
-        order = torch.randperm(len(known)).numpy()
+        order = torch.randperm(len(known), device="cpu").numpy()
         added = np.repeat(known, added_counts(counts, shares, can_grow, int(self.share * len(labels) + 1e-9), order))
         if not len(added):
             return batch.sample
-        added = added[torch.randperm(len(added)).numpy()]
+        added = added[torch.randperm(len(added), device="cpu").numpy()]
         images = torch.cat([batch.images, self._images(added, batch.images)])
         return batch.assemble(images, torch.cat([batch.labels, torch.from_numpy(added)]))
 

@@ -4,18 +4,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
-from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from gan_augment.errors import ConfigError, DataError
+from gan_augment.errors import ConfigError, DataError, probability
 from gan_augment.forms import RawForm
+from gan_augment.pipelines import call_on_pair, call_transform
 from gan_augment.pool import SyntheticPool
-from gan_augment.pool.matching import twin_form
+from gan_augment.pool.matching import raw_mask, twin_form
 from gan_augment.transforms.samples import Item, checked_getter
-from gan_augment.transforms.source import ByLabel, probability
+from gan_augment.transforms.source import ByLabel
 from gan_augment.types import NeedsParents, Synthesizer
 
 __all__ = ["SynthesizeSameClass"]
@@ -94,7 +93,7 @@ class SynthesizeSameClass(v2.Transform):  # type: ignore[misc]  # torchvision ha
         masks = pool is not None and pool.has_masks
         item = Item.read(inputs, self.labels_getter, masks=masks)
         index = self._source.class_of(item.label)
-        if float(torch.rand(())) >= self.p or index < 0:
+        if float(torch.rand((), device="cpu")) >= self.p or index < 0:
             return inputs if len(inputs) > 1 else inputs[0]
         image = item.flat[item.at]
         if item.mask_at is None:
@@ -131,7 +130,10 @@ class SynthesizeSameClass(v2.Transform):  # type: ignore[misc]  # torchvision ha
         if transform is not None:
             alike = (form.dtype, form.channels) == (drawn.dtype, drawn.channels)
             made = (form if alike else drawn).raw(array)
-            made, mask = (transform(made), None) if mask is None else transform(made, mask)
+            if mask is None:
+                made = call_transform(transform, made)
+            else:
+                made, mask = call_on_pair(transform, made, mask)
             drawn = RawForm.of(made)
             array = drawn.array(made)
         twin = twin_form(form, drawn, "the item's")
@@ -147,12 +149,10 @@ class SynthesizeSameClass(v2.Transform):  # type: ignore[misc]  # torchvision ha
 def _mask(own: Any, array: npt.NDArray[Any] | None) -> Any:
     """Returns the mask `(1, *spatial)` of a pool in the layout, dtype and place of an item's."""
     assert array is not None
-    mask = torch.from_numpy(np.array(array)).to(own.device, own.dtype)
-    if own.ndim == mask.ndim - 1:
-        mask = mask[0]
-    if own.ndim != mask.ndim or own.shape[: own.ndim - array.ndim + 1] != mask.shape[: own.ndim - array.ndim + 1]:
+    form = RawForm.of(own, mask=True)
+    if form.channels != 1 or len(form.shape or ()) != array.ndim - 1:
         raise ConfigError(
             f"expected a mask (H, W) or (1, H, W), found {tuple(own.shape)}; masks of several instances cannot be "
             "replaced: leave them out of the sample"
         )
-    return tv_tensors.wrap(mask, like=own)
+    return raw_mask(array, form)

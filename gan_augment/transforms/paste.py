@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torchvision.transforms import v2
 
-from gan_augment.errors import ConfigError, DataError
+from gan_augment.errors import ConfigError, DataError, probability
 from gan_augment.pasting import label_shares, paste_patch
 from gan_augment.pool import SyntheticPool
 from gan_augment.transforms.batch import by_label
 from gan_augment.transforms.samples import Batch, checked_getter
-from gan_augment.transforms.source import ByLabel, probability
+from gan_augment.transforms.source import ByLabel
 from gan_augment.types import Synthesizer
 
 __all__ = ["PasteSynthetic"]
@@ -96,9 +96,9 @@ class PasteSynthetic(v2.Transform):  # type: ignore[misc]  # torchvision has no 
                 f"expected labels from 0 to {self.num_classes - 1}, the classes of counts, found "
                 f"{int(batch.labels.max())}; give counts of every class"
             )
-        if float(torch.rand(())) >= self.p or not count:
+        if float(torch.rand((), device="cpu")) >= self.p or not count:
             return batch.softened(images, label_shares(batch.labels, self.num_classes, images))
-        picks = torch.multinomial(torch.tensor(self._weights), count, replacement=True).tolist()
+        picks = torch.multinomial(torch.tensor(self._weights, device="cpu"), count, replacement=True).tolist()
         classes = torch.tensor([self._able[pick] for pick in picks])
         indices = np.array([self._source.class_of(int(label)) for label in classes])
         patches = self._source.batch(indices, images)

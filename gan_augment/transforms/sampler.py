@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
-from gan_augment.errors import ConfigError, whole
+from gan_augment.errors import ConfigError, probability, whole
 from gan_augment.seeds import derive
-from gan_augment.transforms.source import probability
 from gan_augment.types import IntArray
 
 __all__ = ["BalancedBatchSampler"]

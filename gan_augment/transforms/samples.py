@@ -43,7 +43,9 @@ def find_labels(sample: Any, getter: Getter = "default") -> Any:
     """
     if callable(getter):
         return getter(sample)
-    found = sample[1] if isinstance(sample, tuple | list) and len(sample) > 1 else sample
+    found = sample
+    if isinstance(sample, tuple | list) and len(sample) > 1:
+        found = next((part for part in sample[1:] if not isinstance(part, tv_tensors.Mask)), sample)
     while isinstance(found, Mapping):
         keys = [key for key in found if isinstance(key, str)]
         ways = (lambda k: k == "labels", lambda k: "label" in k, lambda k: "target" in k)

@@ -18,20 +18,11 @@ from gan_augment.pool import SyntheticPool
 from gan_augment.synthesizers.checks import Home
 from gan_augment.types import IntArray, Synthesizer
 
-__all__ = ["ByLabel", "probability"]
+__all__ = ["ByLabel"]
 
 _SEEDS = 2**63 - 1
-
-
-def probability(name: str, value: Any) -> float:
-    """Returns a parameter from 0 to 1 as a float.
-
-    Raises:
-        ConfigError: It is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ConfigError(f"expected {name} from 0 to 1, found {value!r}")
-    return float(value)
+_BEYOND = 0.25
+"""How far noise and the like may lead values out of 0 to 1."""
 
 
 class ByLabel:
@@ -55,11 +46,13 @@ class ByLabel:
         self.synthesizer: Synthesizer | None = None
         self.transform = transform
         self.classes = None if classes is None else [str(name) for name in classes]
-        self._by_value = False
+        self._by_value = self._range_is_checked = False
+        self._values: dict[int | str, int] | None = None
         names: Sequence[str] | None
         if isinstance(source, SyntheticPool):
             self.pool, self._by_value = source, not source.named
             names, self._total = source.classes, len(source.classes)
+            self._values = {value: index for index, value in enumerate(source.values)}
             self._rows = _rows_by_class(source)
         else:
             self.synthesizer, names, self._total = source, source.class_names, source.num_classes
@@ -114,11 +107,15 @@ class ByLabel:
                     "give classes=, the dataset's class names"
                 )
             return self._index(label)
+        if self.classes is None and self._values is not None and label in self._values:
+            return self._values[label]
         known = self._total if self.classes is None else len(self.classes)
-        if label >= known:
+        if label >= known or (self.classes is None and self._values is not None):
+            by_value = self.classes is None and self._values is not None
+            told = f"labels among {list(self._values or ())}" if by_value else f"labels from 0 to {known - 1}"
             raise DataError(
-                f"expected labels from 0 to {known - 1}, found {label}; give classes=, the dataset's class names by "
-                "label, to match classes by name"
+                f"expected {told}, found {label}; give classes=, the dataset's class names by label, to match classes "
+                "by name"
             )
         return label if self.classes is None else self._index(self.classes[label])
 
@@ -130,7 +127,9 @@ class ByLabel:
         if self._by_value:
             assert self._names is not None
             return sorted(int(name) for name, i in self._names.items() if i in self._rows and name.isdecimal())
-        known = range(self._total if self.classes is None else len(self.classes))
+        known: Sequence[int] = range(self._total if self.classes is None else len(self.classes))
+        if self.classes is None and self._values is not None:
+            known = sorted(value for value in self._values if isinstance(value, int))
         return [label for label in known if self._position(label) in self._rows]
 
     def label_of(self, key: Any) -> int:
@@ -152,7 +151,7 @@ class ByLabel:
     def pick(self, index: int) -> int:
         """Returns a random row of the pool of one of its classes."""
         rows = self._rows[index]
-        return int(rows[int(torch.randint(len(rows), ()))])
+        return int(rows[int(torch.randint(len(rows), (), device="cpu"))])
 
     def draw(self, classes: npt.ArrayLike, conditions: Mapping[str, Tensor] | None = None) -> Tensor:
         """Draws an image of each class `(n,)` of the synthesizer: `(n, C, *grid)` float32 in [-1, 1].
@@ -163,7 +162,7 @@ class ByLabel:
         assert self.synthesizer is not None
         self._home.check(self.synthesizer)
         classes = np.asarray(classes, np.int64)
-        seeds = torch.randint(_SEEDS, (len(classes),)).numpy()
+        seeds = torch.randint(_SEEDS, (len(classes),), device="cpu").numpy()
         with torch.no_grad():
             return self.synthesizer.sample(classes, seeds, conditions=conditions).images
 
@@ -192,6 +191,18 @@ class ByLabel:
             array = np.repeat(array, 3, axis=0)
         return _fitting(torch.from_numpy(array), like.shape[1:], like.dtype, "the pool's images as")
 
+    def _check_range(self, batch: Tensor) -> None:
+        """Raises if the first batch is plainly not one from 0 to 1, which drawn images are without a transform."""
+        if self._range_is_checked or batch.is_meta:
+            return
+        least, most = float(batch.min()), float(batch.max())
+        if least < -_BEYOND or most > 1 + _BEYOND:
+            raise DataError(
+                f"expected a float batch from 0 to 1, as drawn images are, found values from {least:.3g} to {most:.3g};"
+                " give transform=, which makes drawn images, in [-1, 1], what the loader's transform makes of real ones"
+            )
+        self._range_is_checked = True
+
     def _live(self, classes: IntArray, like: Tensor) -> Tensor:
         assert self.synthesizer is not None
         spec, shape = self.synthesizer.image_spec, (len(classes), *like.shape[1:])
@@ -206,7 +217,10 @@ class ByLabel:
                 return _fitting(drawn, shape, like.dtype, "the synthesizer's images as")
             drawn = drawn / 255 if drawn.dtype == torch.uint8 and like.is_floating_point() else drawn
         else:
-            drawn = (drawn + 1) / 2 if like.is_floating_point() else ((drawn + 1) * 127.5).round().clamp(0, 255)
+            drawn = ((drawn + 1) / 2).clamp(0, 1)
+            drawn = drawn if like.is_floating_point() else (drawn * 255).round()
+        if drawn.is_floating_point() and like.is_floating_point():
+            self._check_range(like)
         return _fitting(drawn.to(like.dtype), shape, like.dtype, "the synthesizer's images as")
 
 

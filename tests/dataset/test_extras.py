@@ -92,14 +92,11 @@ def test_extras_that_have_no_place() -> None:
         train[0]
     with pytest.raises(ConfigError, match="synthetic_weight"):
         Extras(synthetic_weight=-1)
+    extras = Extras(soft_label=toy_judge(Pictures(COUNTS)))
     with pytest.raises(ConfigError, match="a pool for soft labels"):
-        GANAugmentedDataset(
-            Pictures(COUNTS),
-            None,
-            synthetic_share=0,
-            extras=Extras(soft_label=toy_judge(Pictures(COUNTS))),
-            progress=False,
-        )
+        GANAugmentedDataset(Pictures(COUNTS), toy_synthesizer(), live=True, extras=extras, progress=False)
+    without = GANAugmentedDataset(Pictures(COUNTS), None, synthetic_share=0, extras=extras, progress=False)
+    assert without[len(without) - 1][2].tolist() == [0, 0, 1]
 
 
 def test_the_report_tells_what_was_resolved() -> None:

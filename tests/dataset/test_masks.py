@@ -71,7 +71,10 @@ MADE: dict[str, Any] = {
 
 @pytest.mark.parametrize("make", MADE.values(), ids=MADE)
 def test_image_and_mask_travel_together(make: Any) -> None:
-    train = wrapped(Segmented(make))
+    base = Segmented(make)
+    masks = np.minimum(POOL_MASKS, 1 if base[0][1].dtype == bool else 3) if make is MADE["boolean"] else POOL_MASKS
+    drawn_from = SyntheticPool.from_arrays(POOL, [1] * 15 + [2] * 15, masks=masks)
+    train = GANAugmentedDataset(base, drawn_from, synthetic_share=1, min_images=0, progress=False)
     assert train.sampling_strategy_ == {1: 15, 2: 19}
     real, drawn = train[0], train[len(train) - 1]
     keys: Any = real if isinstance(real, dict) else range(len(real))
@@ -85,6 +88,31 @@ def test_image_and_mask_travel_together(make: Any) -> None:
     assert structure.split(drawn)[1] == 2
     if "PIL" not in str(type(real[keys[0]] if isinstance(keys, range) else real["image"])):
         default_collate([real, drawn])
+
+
+def test_values_that_a_mask_cannot_hold_are_refused() -> None:
+    with pytest.raises(DataError, match="from 0 to 1, as bool ones of the dataset can hold, found 0 to 3"):
+        wrapped(Segmented(MADE["boolean"]))
+    large = SyntheticPool.from_arrays(POOL, [1] * 15 + [2] * 15, masks=POOL_MASKS.astype(np.int32) * 100)
+    with pytest.raises(DataError, match="from 0 to 255"):
+        GANAugmentedDataset(Segmented(MADE["array"]), large, min_images=0, progress=False)
+    with pytest.raises(DataError, match="expected masks= from -2147483648"):
+        SyntheticPool.from_arrays(POOL, [1] * 30, masks=POOL_MASKS.astype(np.uint32) + np.uint32(2**31))
+
+
+def test_a_rare_flip_of_image_and_mask_turns_both() -> None:
+    """Under the first seed it does nothing, as a transform of the image alone would."""
+    base = Segmented(MADE["tv"], transform=v2.RandomHorizontalFlip(0.3))
+    train = wrapped(base)
+    rising = np.tile(np.arange(12, dtype=np.uint8) * 20, (30, 12, 1))
+    source = SyntheticPool.from_arrays(rising, [1] * 15 + [2] * 15, masks=(rising > 100).astype(np.uint8))
+    train = GANAugmentedDataset(base, source, synthetic_share=1, min_images=0, progress=False)
+    turned = 0
+    for index in range(38, len(train)):
+        image, mask, _ = train[index]
+        assert torch.equal(mask[0] > 0, image[0] > 100)
+        turned += int(image[0, 0, 0] > 100)
+    assert 0 < turned < 34
 
 
 def test_image_and_mask_alone_with_targets() -> None:

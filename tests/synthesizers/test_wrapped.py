@@ -188,7 +188,16 @@ def test_what_is_known_of_it() -> None:
     assert named.class_names == ["a", "b", "c"]
     assert named.image_spec == spec_of(8, 8)
     assert repr(named) == "WrappedSynthesizer(3 classes, 1x8x8)"
-    assert wrap(draw_by_seed, num_classes=3, image_shape=(1, 8, 8)).fingerprint == {"weights": "unknown"}
+    assert wrap(draw_by_seed, num_classes=3, image_shape=(1, 8, 8)).fingerprint["weights"] == "unknown"
+    assert wrap(nn.Identity(), num_classes=3, image_shape=(1, 8, 8), latent_dim=64).fingerprint["weights"] == "unknown"
+    generator = ToyGenerator()
+    settings = {"num_classes": 3, "image_shape": (1, 8, 8), "latent_dim": 6}
+    chains = [
+        wrap(generator, **{**settings, **other}).fingerprint
+        for other in ({}, {"class_names": ["a", "b", "c"]}, {"class_names": ["b", "a", "c"]}, {"value_range": (0, 1)})
+    ]
+    assert len({chain["settings"] for chain in chains}) == 4
+    assert len({chain["weights"] for chain in chains}) == 1
     one, other = ToyGenerator(), ToyGenerator()
     with torch.no_grad():
         other.weight[0, 0] += 1e-6
