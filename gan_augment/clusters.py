@@ -60,7 +60,8 @@ def kmeans(features: FloatArray, k: int, *, seed: int = 0, spherical: bool = Fal
 
     The same features, k and seed give the same centroids. Of more than 65536 rows and 256 a centroid, or more than
     128 MB of rows, a random sample is looked at (39 rows a centroid at least), so that it needs less than 512 MB up to
-    4000 centroids of 512 dimensions; features may be memory-mapped. Without FAISS the same iterations run in numpy.
+    4000 centroids of 512 dimensions; features may be memory-mapped. Without FAISS, and beside SimpleITK, the same
+    iterations run in numpy.
 
     Args:
         features: `(N, D)`.
@@ -101,7 +102,7 @@ def kmeans(features: FloatArray, k: int, *, seed: int = 0, spherical: bool = Fal
 def _iterations(rows: FloatArray, centroids: FloatArray, spherical: bool) -> tuple[FloatArray, tuple[float, float]]:
     """Returns centroids after some iterations, and the sums of squares of the last two."""
     faiss = faiss_module()
-    if faiss is None:
+    if faiss is None or not _takes_vectors(faiss):
         return _numpy_iterations(rows, centroids, spherical)
     means: Any = faiss.Kmeans(
         rows.shape[1],
@@ -117,6 +118,15 @@ def _iterations(rows: FloatArray, centroids: FloatArray, spherical: bool) -> tup
     # Spherical sums are of cosines: they grow to the number of rows.
     before, now = (2 * (len(rows) - means.obj[-2:]) if spherical else means.obj[-2:]).tolist()
     return means.centroids, (before, now)
+
+
+def _takes_vectors(faiss: Any) -> bool:
+    """Tells whether FAISS knows its own C++ vectors in Python.
+
+    Where SimpleITK was imported before (torchio does it), both libraries' wrappers share a table of types, vectors are
+    SimpleITK's, and `faiss.Kmeans` refuses them.
+    """
+    return type(faiss.Clustering(1, 1).centroids).__name__.endswith("Vector")
 
 
 def _numpy_iterations(
