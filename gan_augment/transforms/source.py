@@ -30,8 +30,8 @@ class ByLabel:
 
     Args:
         source: The pool, of whose view the rows are drawn, or the synthesizer.
-        classes: Names of the dataset's classes by label; None to match labels by position (those of a pool of arrays
-            without names by value).
+        classes: Names of the dataset's classes by label; None for the labels that the pool was built for, and those of
+            a synthesizer by position, or by value where its class names are numbers.
         transform: The user's function for what is drawn.
     """
 
@@ -56,6 +56,8 @@ class ByLabel:
             self._rows = _rows_by_class(source)
         else:
             self.synthesizer, names, self._total = source, source.class_names, source.num_classes
+            if names is not None and all(name.isdecimal() for name in names):  # a GAN of classes 1, 2, 3
+                self._values = {int(name): index for index, name in enumerate(names)}
             self._rows = {label: np.empty(0, np.int64) for label in range(self._total)}
         known = self._checked(None if names is None else list(names))
         self._names = None if known is None else {name: index for index, name in enumerate(known)}
@@ -140,7 +142,10 @@ class ByLabel:
         """
         names = self.classes if self.classes is not None else [] if self._by_value else list(self._names or [])
         if isinstance(key, str) and key in names:
-            return names.index(key)
+            by_value = self.classes is None and self._values is not None
+            found = list(self._values or ())[names.index(key)] if by_value else names.index(key)
+            if isinstance(found, int):
+                return found
         if isinstance(key, bool | str) or not isinstance(key, int | np.integer) or key < 0:
             known = f" or names of {', '.join(names)}" if names else "; give classes= to use names"
             raise ConfigError(f"expected classes as labels from 0{known}, found {key!r}")

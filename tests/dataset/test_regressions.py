@@ -159,6 +159,16 @@ def test_labels_that_do_not_begin_at_0() -> None:
     assert {label for _, label in stream} == {1, 2, 3}
 
 
+def test_a_gan_of_labels_that_do_not_begin_at_0() -> None:
+    gan = toy_synthesizer(class_names=["1", "2", "3"])
+    images, _ = SynthesizeBatch(gan, share=1.0)(torch.rand(3, 1, 8, 8), torch.tensor([1, 2, 3]))
+    means = images.flatten(1).mean(1).tolist()
+    assert means == sorted(means)
+    assert means[1] - means[0] > 0.2
+    shares = SynthesizeBatch(gan, mode="rebalance", class_shares={"1": 1, "3": 2, "2": 0}).class_shares
+    assert shares == {1: pytest.approx(1 / 3), 3: pytest.approx(2 / 3), 2: 0}
+
+
 def test_masks_are_given_as_the_images_lie() -> None:
     with pytest.raises(DataError, match="expected masks= of whole numbers and shape"):
         SyntheticPool.from_arrays(np.zeros((5, 8, 12), np.uint8), [1] * 5, masks=np.zeros((5, 12, 8), np.uint8))
