@@ -4,7 +4,7 @@ import functools
 import operator
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -14,15 +14,15 @@ from torch.utils.data import Dataset
 
 from gan_augment.balance import MIN_IMAGES, SamplingStrategy, numbers_to_add
 from gan_augment.dataset.extras import Extras, Labeller
-from gan_augment.dataset.report import ClassRow, MixReport
+from gan_augment.dataset.report import MixReport, class_rows
 from gan_augment.dataset.seeding import WorkerSeeds
 from gan_augment.dataset.slots import PhaseOut, Plan, SharedEpoch, Slots
-from gan_augment.dataset.supply import LiveSupply, PoolSupply
+from gan_augment.dataset.supply import LiveSupply, PoolSupply, rows_of, supply_of
 from gan_augment.dataset.twins import Fill, Transform, Twins
-from gan_augment.errors import ConfigError, DataMismatchWarning, SmallClassWarning, probability
+from gan_augment.errors import ConfigError, DataMismatchWarning, probability
 from gan_augment.fingerprint import FittedOn
 from gan_augment.pool import SyntheticPool
-from gan_augment.pool.cached import cache_folder, cached_pool
+from gan_augment.pool.cached import cache_folder
 from gan_augment.seeds import slot_seeds
 from gan_augment.source import RawView
 from gan_augment.types import IntArray, Origin, Synthesizer
@@ -122,9 +122,9 @@ class GANAugmentedDataset(Dataset[Any]):
         self.sampling_strategy_ = {self._view.values[label]: number for label, number in sorted(wanted.items())}
         asked = source if wanted and synthetic_share > 0 else None
         folder = cache_folder() if cache == "default" else cache
-        self.pool = None if live else self._as_pool(asked, folder, progress)
-        self._supply = self._supplied(asked, wanted, live)
-        rows, self._notes = self._drawn_rows(wanted, min_images)
+        self._supply = supply_of(asked, self._view, wanted, live=live, folder=folder, seed=self.seed, progress=progress)
+        self.pool = getattr(self._supply, "pool", None)
+        rows, self._notes = rows_of(self._supply, self._view, wanted, min_images)
         self._twins = None
         if self._supply is not None:
             self._twins = Twins(self._view, self._supply.form, self._supply.has_masks, transform, fill)
@@ -141,49 +141,6 @@ class GANAugmentedDataset(Dataset[Any]):
         self._seeds = WorkerSeeds(self.base, transform)
 
     # -- setting up -----------------------------------------------------------------------------------------------
-
-    def _as_pool(self, source: Any, folder: Any, progress: bool) -> SyntheticPool | None:
-        if source is None or isinstance(source, SyntheticPool):
-            return source
-        if not isinstance(source, Synthesizer):
-            raise ConfigError(f"expected a SyntheticPool or a Synthesizer, found {type(source).__name__}")
-        counts = self.sampling_strategy_
-        return cached_pool(source, self._view, counts, folder=folder, seed=self.seed, progress=progress)
-
-    def _supplied(self, source: Any, wanted: Mapping[int, int], live: bool) -> PoolSupply | LiveSupply | None:
-        if self.pool is not None:
-            return PoolSupply(self.pool, self.classes, self._view.values)
-        if source is None:
-            return None
-        if isinstance(source, SyntheticPool) or not isinstance(source, Synthesizer):
-            raise ConfigError(f"expected a Synthesizer that draws with live=True, found {type(source).__name__}")
-        return LiveSupply(source, self._view, list(wanted))
-
-    def _drawn_rows(self, wanted: Mapping[int, int], min_images: int) -> tuple[list[IntArray], dict[int, str]]:
-        """Returns for each class what its synthetic slots are drawn from, and a note where they repeat reals.
-
-        Rows of the pool; where images are drawn live, the items of the base that they may be drawn from.
-        """
-        rows = [np.empty(0, np.int64)] * self._view.num_classes
-        notes: dict[int, str] = {}
-        if self._supply is None:
-            return rows, notes
-        for label, number in wanted.items():
-            if isinstance(self._supply, LiveSupply):
-                rows[label] = self._view.of_class(label)
-                continue
-            own, real = self._supply.rows(label), int(self._view.counts[label])
-            if len(own) and not (real < min_images and len(own) < min_images):
-                rows[label] = own
-                continue
-            notes[label] = "repeats reals"
-            warnings.warn(
-                f"class {self.classes[label]} has {real} real images and {len(own)} kept synthetic ones: its {number} "
-                "slots repeat reals. Draw more candidates (reserve=) or keep more",
-                SmallClassWarning,
-                stacklevel=3,
-            )
-        return rows, notes
 
     def _check_sizes(self, rows: Sequence[IntArray]) -> None:
         """Tries one synthetic item, so that what cannot work is told here and not in a worker."""
@@ -212,7 +169,7 @@ class GANAugmentedDataset(Dataset[Any]):
     @property
     def fitted_on(self) -> FittedOn:
         """Hashes of the real images and groups, and of those that the pool's synthesizer and judge saw."""
-        return FittedOn.union(self._view.fitted_on, FittedOn.of(self.pool))
+        return FittedOn.union(self._view.fitted_on, FittedOn.of(self._supply))
 
     # -- epochs ---------------------------------------------------------------------------------------------------
 
@@ -259,25 +216,13 @@ class GANAugmentedDataset(Dataset[Any]):
 
     def report(self) -> MixReport:
         """Returns what was resolved, class by class: reals, slots, how many are synthetic, and what they come from."""
-        numbers = np.bincount(self._slots.labels, minlength=len(self.classes))
-        synthetic = self._slots.expected(self.share())
-        rows = []
-        for label, name in enumerate(self.classes):
-            real, added = int(self._view.counts[label]), int(numbers[label])
-            rows.append(
-                ClassRow(
-                    name=name,
-                    real=real,
-                    slots=added,
-                    synthetic=float(synthetic[label]),
-                    available=len(self._supply.rows(label)) if isinstance(self._supply, PoolSupply) else None,
-                    total=real + added,
-                    share=(real + added) / len(self),
-                    note=self._notes.get(label, ""),
-                )
-            )
         strategy = getattr(self._strategy, "__name__", None) or repr(self._strategy)
-        return MixReport(classes=tuple(rows), strategy=strategy, synthetic_share=self.share(), epoch=self.epoch)
+        return MixReport(
+            classes=class_rows(self._view, self._slots, self._supply, self.share(), self._notes),
+            strategy=strategy,
+            synthetic_share=self.share(),
+            epoch=self.epoch,
+        )
 
     def origin(self, index: int) -> Origin:
         """Returns where item `index` comes from in the present epoch."""

@@ -1,9 +1,16 @@
 """What a rebalanced training set holds, class by class, as it was resolved."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["ClassRow", "MixReport"]
+import numpy as np
+
+from gan_augment.dataset.slots import Slots
+from gan_augment.dataset.supply import LiveSupply, PoolSupply
+from gan_augment.source import RawView
+
+__all__ = ["ClassRow", "MixReport", "class_rows"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +68,35 @@ class MixReport:
             for row in rows
         ]
         return "\n".join([told, *lines])
+
+
+def class_rows(
+    view: RawView, slots: Slots, supply: PoolSupply | LiveSupply | None, share: float, notes: Mapping[int, str]
+) -> tuple[ClassRow, ...]:
+    """Returns a row for each class.
+
+    Args:
+        view: The dataset.
+        slots: Its slots.
+        supply: Where synthetic images come from.
+        share: Probability that a slot is synthetic.
+        notes: What is worth knowing, by class.
+    """
+    numbers = np.bincount(slots.labels, minlength=view.num_classes).tolist()
+    synthetic, length = slots.expected(share), len(view) + len(slots)
+    return tuple(
+        ClassRow(
+            name=name,
+            real=int(view.counts[label]),
+            slots=numbers[label],
+            synthetic=float(synthetic[label]),
+            available=None if isinstance(supply, LiveSupply) else 0 if supply is None else len(supply.rows(label)),
+            total=int(view.counts[label]) + numbers[label],
+            share=(int(view.counts[label]) + numbers[label]) / length,
+            note=notes.get(label, ""),
+        )
+        for label, name in enumerate(view.classes)
+    )
 
 
 def _cells(row: ClassRow) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Where the images of synthetic slots come from: the rows of a pool, or a synthesizer that draws them live."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -8,15 +9,17 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from gan_augment.errors import DataError
+from gan_augment.errors import ConfigError, DataError, SmallClassWarning
 from gan_augment.forms import RawForm
 from gan_augment.pool import SyntheticPool
+from gan_augment.pool.build import seen_by
+from gan_augment.pool.cached import cached_pool
 from gan_augment.pool.draw import Drawer, drawn_spec
 from gan_augment.source import RawView
 from gan_augment.synthesizers.checks import Home, match_classes
 from gan_augment.types import IntArray, NeedsParents, Origin, Synthesizer
 
-__all__ = ["LiveSupply", "PoolSupply", "Supplied"]
+__all__ = ["LiveSupply", "PoolSupply", "Supplied", "rows_of", "supply_of"]
 
 
 class Supplied(NamedTuple):
@@ -40,6 +43,7 @@ class PoolSupply:
 
     def __init__(self, pool: SyntheticPool, names: Sequence[str], values: Sequence[int | str]) -> None:
         self.pool, self.form, self.has_masks = pool, pool.form, pool.has_masks
+        self.fitted_on = pool.fitted_on
         names = names if pool.named else [str(value) for value in values]
         index = {name: i for i, name in enumerate(pool.classes)}
         self.position = {label: index[name] for label, name in enumerate(names) if name in index}
@@ -74,6 +78,7 @@ class LiveSupply:
 
     def __init__(self, synthesizer: Synthesizer, view: RawView, labels: Sequence[int]) -> None:
         self._view, self._home = view, Home()
+        self.fitted_on = seen_by(synthesizer, view, None, stacklevel=5)
         self.from_items = isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents
         mapping = match_classes(view.classes, synthesizer.num_classes, synthesizer.class_names, sorted(labels))
         if isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents:
@@ -100,3 +105,69 @@ class LiveSupply:
         if drawn.masks is None:
             return [Supplied(array, None) for array in drawn.arrays]
         return [Supplied(array, mask) for array, mask in zip(drawn.arrays, drawn.masks, strict=True)]
+
+
+def supply_of(
+    source: Any,
+    view: RawView,
+    wanted: Mapping[int, int],
+    *,
+    live: bool,
+    folder: Any,
+    seed: int,
+    progress: bool,
+) -> PoolSupply | LiveSupply | None:
+    """Returns where synthetic images come from; None for no source.
+
+    Args:
+        source: A pool, a synthesizer or None.
+        view: The dataset.
+        wanted: Slots of each class.
+        live: Whether a synthesizer draws anew each time.
+        folder: Where the pool of a synthesizer is kept; None for memory.
+        seed: Of that pool.
+        progress: Whether to show a bar.
+
+    Raises:
+        ConfigError: It is none of these.
+    """
+    if source is None:
+        return None
+    if isinstance(source, SyntheticPool) and not live:
+        return PoolSupply(source, view.classes, view.values)
+    if isinstance(source, SyntheticPool) or not isinstance(source, Synthesizer):
+        kinds = "a Synthesizer that draws with live=True" if live else "a SyntheticPool or a Synthesizer"
+        raise ConfigError(f"expected {kinds}, found {type(source).__name__}")
+    if live:
+        return LiveSupply(source, view, list(wanted))
+    counts = {view.values[label]: number for label, number in wanted.items()}
+    pool = cached_pool(source, view, counts, folder=folder, seed=seed, progress=progress)
+    return PoolSupply(pool, view.classes, view.values)
+
+
+def rows_of(
+    supply: PoolSupply | LiveSupply | None, view: RawView, wanted: Mapping[int, int], min_images: int
+) -> tuple[list[IntArray], dict[int, str]]:
+    """Returns for each class what its synthetic slots are drawn from, and a note where they repeat reals.
+
+    Rows of the pool; where images are drawn live, the items of the base that they may be drawn from.
+    """
+    rows = [np.empty(0, np.int64)] * view.num_classes
+    notes: dict[int, str] = {}
+    for label, number in wanted.items() if supply is not None else ():
+        if isinstance(supply, LiveSupply):
+            rows[label] = view.of_class(label)
+            continue
+        assert supply is not None
+        own, real = supply.rows(label), int(view.counts[label])
+        if len(own) and not (real < min_images and len(own) < min_images):
+            rows[label] = own
+            continue
+        notes[label] = "repeats reals"
+        warnings.warn(
+            f"class {view.classes[label]} has {real} real images and {len(own)} kept synthetic ones: its {number} "
+            "slots repeat reals. Draw more candidates (reserve=) or keep more",
+            SmallClassWarning,
+            stacklevel=4,
+        )
+    return rows, notes

@@ -26,7 +26,7 @@ from gan_augment.source import RawView
 from gan_augment.synthesizers.checks import match_classes
 from gan_augment.types import Candidates, Decision, IntArray, NeedsParents, Selector, Synthesizer
 
-__all__ = ["build_store"]
+__all__ = ["build_store", "seen_by"]
 
 _CALIBRATION = 128
 
@@ -59,7 +59,7 @@ def build_store(
     needed = _needed(view, sampling_strategy, counts)
     names, domain = _domains(domains, len(view))
     mapping = match_classes(view.classes, synthesizer.num_classes, synthesizer.class_names, sorted(needed))
-    fitted_on = _fitted_on(synthesizer, view, selector)
+    fitted_on = seen_by(synthesizer, view, selector, stacklevel=4)
     if isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents:
         synthesizer.bind(view)
     spec = drawn_spec(synthesizer, view, int(mapping[min(needed)]))
@@ -111,16 +111,16 @@ def _check_parts(synthesizer: Any, selector: Any) -> None:
         raise ConfigError(f"expected a selector such as ga.CentroidSelector(judge), or None, found {selector!r:.80}")
 
 
-def _fitted_on(synthesizer: Synthesizer, view: RawView, selector: Selector | None) -> FittedOn:
-    """Returns what the pool depends on, and warns if the synthesizer knows images that `like` does not hold."""
+def seen_by(synthesizer: Synthesizer, view: RawView, selector: Selector | None, *, stacklevel: int) -> FittedOn:
+    """Returns what drawn images depend on, and warns if the synthesizer knows images that the dataset does not hold."""
     own: FittedOn = FittedOn.of(synthesizer)
     others = np.setdiff1d(own.images, view.hashes)
     if len(others):
         warnings.warn(
-            f"the synthesizer was fitted on {len(own.images)} images of which {len(others)} are not in like=; if they "
-            "are images that you test on, the test is worth nothing: check with ga.check_no_overlap(test, pool)",
+            f"the synthesizer was fitted on {len(own.images)} images of which {len(others)} are not in the dataset; if "
+            "they are images that you test on, the test is worth nothing: check with ga.check_no_overlap(test, pool)",
             DataMismatchWarning,
-            stacklevel=4,
+            stacklevel=stacklevel,
         )
     judges = [FittedOn.of(extractor) for extractor in extractors_of(selector)]
     return FittedOn.union(own, *judges, FittedOn(view.hashes, view.group_hashes))

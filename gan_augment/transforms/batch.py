@@ -49,7 +49,7 @@ class SynthesizeBatch(v2.Transform):  # type: ignore[misc]  # torchvision has no
         transform: Makes images ready for the batch. Of a pool it is called on each raw image and returns a tensor; of a
             synthesizer on all at once, `(n, C, *spatial)` float32 in [-1, 1] on the batch's device. None: raw values
             of the batch's dtype; those of a synthesizer, and of uint8 ones for a float batch, as 0 to 255 or 0 to 1.
-        classes: Names of the dataset's classes by label, to match classes by name; None for the labels that the pool was
+        classes: Names of the dataset's classes by label, to match by name; None for the labels that the pool was
             built for, and those of a synthesizer by position, or by value where its class names are numbers.
         p: Probability that anything is done to a batch.
 

@@ -41,7 +41,7 @@ class SynthesizeSameClass(v2.Transform):  # type: ignore[misc]  # torchvision ha
         transform: A callable on the raw synthetic image, for example one that resizes; after it any size goes. The
             image has the item's type where dtype and channels agree, else the pool's. For an item with a mask it is
             called with image and mask and returns both. None to demand the item's size.
-        classes: Names of the dataset's classes by label, to match classes by name; None for the labels that the pool was
+        classes: Names of the dataset's classes by label, to match by name; None for the labels that the pool was
             built for, and those of a synthesizer by position, or by value where its class names are numbers.
 
     Raises:

@@ -588,7 +588,7 @@ def test_the_parents_are_items_of_the_dataset_that_the_pool_is_built_like() -> N
     whole = Pictures(COUNTS)
     gan = fit(whole, "dagan", steps=1, min_images=2, progress=False)
     part = Subset(whole, list(range(20, 107)))
-    with pytest.warns(DataMismatchWarning, match="107 images of which 20 are not in like="):
+    with pytest.warns(DataMismatchWarning, match="107 images of which 20 are not in the dataset"):
         pool = pool_for(part, gan)
     assert pool.parents.max() < 87
 

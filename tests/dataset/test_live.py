@@ -11,7 +11,8 @@ import torch
 from torch.utils.data import DataLoader, default_collate
 
 from gan_augment.dataset import GANAugmentedDataset
-from gan_augment.errors import ArtifactError, ConfigError, SynthesizerError
+from gan_augment.errors import ArtifactError, ConfigError, DataError, SynthesizerError
+from gan_augment.evaluation import check_no_overlap
 from gan_augment.items import same
 from gan_augment.pool.cached import cache_folder, cached_pool
 from gan_augment.source import RawView
@@ -162,6 +163,17 @@ def test_live_takes_a_synthesizer_and_nothing_else() -> None:
         live(Pictures(COUNTS), pool)
     with pytest.raises(ConfigError, match=r"expected a Synthesizer .* found str"):
         live(Pictures(COUNTS), "gan")
+
+
+def test_what_a_live_synthesizer_was_fitted_on_is_known() -> None:
+    gan = fit(Pictures(COUNTS), "sngan", steps=1, progress=False)
+    train = live(Pictures(COUNTS), gan)
+    assert set(gan.fitted_on.images) <= set(train.fitted_on.images)
+    other = Pictures((30, 24, 24), seed=7)
+    with pytest.warns(UserWarning, match="of which 107 are not in the dataset"):
+        train = live(other, gan)
+    with pytest.raises(DataError, match="107"):
+        check_no_overlap(Pictures(COUNTS), train)
 
 
 class Elsewhere:

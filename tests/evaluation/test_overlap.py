@@ -63,5 +63,5 @@ def test_what_was_fitted_on_a_test_image_is_found_through_every_artifact(tmp_pat
 def test_a_gan_of_the_test_set_is_told_of_when_a_pool_is_built() -> None:
     train, test = blobs(0, (24, 24)), blobs(1, (24, 24))
     gan = ga.fit(test, "sngan", steps=1, progress=False)
-    with pytest.warns(ga.DataMismatchWarning, match="48 images of which 48 are not in like="):
+    with pytest.warns(ga.DataMismatchWarning, match="48 images of which 48 are not in the dataset"):
         ga.SyntheticPool.build(gan, train, counts={0: 4}, progress=False)
