@@ -81,7 +81,7 @@ class RawView:
         if isinstance(base, IterableDataset) or not (hasattr(base, "__len__") and hasattr(base, "__getitem__")):
             raise DataError(
                 f"expected a map-style dataset with __len__ and __getitem__, found {type(base).__name__}; "
-                "collect its items into a list first"
+                "collect its items into a list first, or rebalance a stream with ga.GANAugmentedIterableDataset"
             )
         if len(base) == 0:
             raise DataError(f"expected a dataset with images, found an empty {type(base).__name__}")

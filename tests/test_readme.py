@@ -36,6 +36,20 @@ def test_the_numbers_are_the_benchmarks(table: str, begin: str, end: str, patter
     assert all(number in measured for number in numbers)
 
 
+def test_what_the_loader_costs_is_the_benchmarks() -> None:
+    lines = (ROOT / "benchmarks" / "results" / "loader.md").read_text().splitlines()
+    told = README[README.index("What it costs is in [loader.md]") :].replace("\n", " ")
+    for what, way, sentence in (
+        ("real", "fetched", "real items take {:.2f} to {:.2f} times"),
+        ("synthetic", "fetched", "synthetic ones {:.2f} to {:.2f} times"),
+        ("synthetic", "one by one", "costs up to {1:.2f} times"),
+    ):
+        rows = [line.split(" | ") for line in lines if line.startswith(f"| {what} items") and f", {way} |" in line]
+        ratios = [float(row[3].split()[0]) for row in rows]
+        assert len(ratios) == 3
+        assert sentence.format(min(ratios), max(ratios)) in told
+
+
 def test_the_shares_of_the_recipes_are_the_benchmarks() -> None:
     """Agreement and coverage of rare classes, in the columns 5 and 8 of the table."""
     lines = (ROOT / "benchmarks" / "results" / "recipes.md").read_text().splitlines()

@@ -68,8 +68,8 @@ class Slots:
         labels: `(S,)` class index of each slot.
         first: Index of the first slot in the dataset: the number of reals.
         members: For each class the items of the base.
-        rows: For each class the rows of the pool that can be drawn; of images that are drawn live, the items of the base
-            that they may be drawn from.
+        rows: For each class the rows of the pool that can be drawn; of images that are drawn live, the items of the
+            base that they may be drawn from.
     """
 
     def __init__(self, labels: IntArray, first: int, members: Sequence[IntArray], rows: Sequence[IntArray]) -> None:
