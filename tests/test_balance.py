@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from imblearn.over_sampling import RandomOverSampler
 
-from gan_augment.balance import MIN_IMAGES, check_classes, item_weights, numbers_to_add
+from gan_augment.balance import MIN_IMAGES, Balance, check_classes, item_weights, numbers_to_add
 from gan_augment.errors import ConfigError, DataError, SmallClassWarning
 
 CLASSES = ["boot", "coat", "shirt"]
@@ -138,3 +138,71 @@ def test_small_classes_are_warned_of_where_the_caller_is():
         warnings.simplefilter("error")
         check_classes(np.array([MIN_IMAGES] * 3), CLASSES)
         check_classes(np.array([5, 5, 5]), CLASSES, min_images=5)
+
+
+# -- between nothing and filled up, and caps -------------------------------------------------------------------------
+
+
+TAIL = np.repeat(range(5), [600, 200, 60, 18, 6])
+NAMES = list("abcde")
+
+
+def test_the_square_root_halves_the_imbalance_on_a_log_scale():
+    totals = np.bincount(TAIL)
+    for label, number in numbers_to_add("sqrt", TAIL, NAMES).items():
+        totals[label] += number
+    assert totals.tolist() == [600, 346, 190, 104, 60]  # sqrt(n 600), rounded
+    assert totals[0] / totals[-1] == pytest.approx((600 / 6) ** 0.5, rel=0.01)
+
+
+def test_effective_numbers_are_those_of_cui_et_al():
+    """Their weights 1 / E_n on items with n_c each: classes count as n_c E_max / E_c."""
+    beta, counts = 0.99, np.bincount(TAIL)
+    effective = (1 - beta**counts) / (1 - beta)
+    wanted = counts * effective.max() / effective
+    totals = counts.copy()
+    for label, number in numbers_to_add(Balance(strategy="effective", beta=beta), TAIL, NAMES).items():
+        totals[label] += number
+    assert np.abs(totals - wanted).max() <= 0.5
+
+
+@given(beta=st.floats(0, 0.99999), counts=st.lists(st.integers(1, 500), min_size=2, max_size=6))
+def test_effective_lies_between_nothing_and_filled_up(beta, counts):
+    targets = np.repeat(np.arange(len(counts)), counts)
+    names = [str(label) for label in range(len(counts))]
+    added = numbers_to_add(Balance(strategy="effective", beta=beta), targets, names)
+    filled = numbers_to_add("auto", targets, names)
+    assert all(0 < number <= filled[label] for label, number in added.items())
+    assert numbers_to_add(Balance(strategy="effective", beta=0), targets, names) == {}
+
+
+@given(
+    ratio=st.none() | st.floats(0, 20),
+    total=st.none() | st.integers(1, 900),
+    strategy=st.sampled_from(["auto", "sqrt", "effective", "minority", {"e": 700, "c": 61}]),
+)
+def test_caps_take_away_and_never_add(ratio, total, strategy):
+    whole = numbers_to_add(strategy, TAIL, NAMES)
+    capped = numbers_to_add(Balance(strategy=strategy, max_ratio=ratio, max_total=total), TAIL, NAMES)
+    counts = np.bincount(TAIL)
+    for label, number in whole.items():
+        limits = [number]
+        limits += [] if ratio is None else [int(ratio * counts[label])]
+        limits += [] if total is None else [total - counts[label]]
+        assert capped.get(label, 0) == max(0, min(limits))
+    assert set(capped) <= set(whole)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"beta": 1}, {"beta": -0.1}, {"max_ratio": -1}, {"max_ratio": np.inf}, {"max_total": 0}, {"strategy": Balance()}],
+)
+def test_balances_that_cannot_work(settings):
+    with pytest.raises(ConfigError):
+        Balance(**settings)
+
+
+def test_rules_leave_empty_classes_alone():
+    targets = np.repeat([0, 2], [40, 10])
+    assert numbers_to_add("sqrt", targets, ["a", "b", "c"]) == {2: 10}
+    assert set(numbers_to_add("effective", targets, ["a", "b", "c"])) == {2}
