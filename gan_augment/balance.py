@@ -130,6 +130,11 @@ def _uncapped(
                 strict=True,
             )
         )
+    if isinstance(strategy, str) and strategy not in _WORDS:
+        raise ConfigError(
+            f"expected sampling_strategy= of {', '.join([*_WORDS[:-1], *_TOTALS])}, a dict of totals, a function or a "
+            f"Balance, found {strategy!r}"
+        )
     try:
         if not isinstance(strategy, str | Real | Mapping):
             raise TypeError("it is no string, number, dict or callable")
@@ -152,6 +157,9 @@ def _effective(counts: npt.NDArray[np.float64], beta: float) -> npt.NDArray[np.f
     totals: npt.NDArray[np.float64] = counts * numbers.max() / numbers
     return totals
 
+
+_WORDS = ("auto", "minority", "not minority", "not majority", "all", "majority")
+"""imbalanced-learn's, which refuses the last one for over-sampling."""
 
 _TOTALS = {"sqrt": _sqrt, "effective": _effective}
 """Final totals of the classes that have images, by the name of the rule."""

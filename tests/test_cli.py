@@ -170,7 +170,9 @@ def test_bad_settings_are_refused(folder: Path, gan: Path, tmp_path: Path) -> No
     assert "not to exist" in refused("fit", folder, "--out", gan)
     assert "CLASS=NUMBER" in refused("build", gan, "--like", folder, "--out", out, "--count", "melanoma")
     assert "digit 3, digit 7, digit 9" in refused("build", gan, "--like", folder, "--out", out, "--count", "melanoma=5")
-    assert "vocabulary" in refused("build", gan, "--like", folder, "--out", out, "--sampling-strategy", "sometimes")
+    assert "expected sampling_strategy= of auto" in refused(
+        "build", gan, "--like", folder, "--out", out, "--sampling-strategy", "sometimes"
+    )
     assert "gan_augment synthesizer" in refused("build", folder, "--like", folder, "--out", out)
     other = digits_folder(tmp_path / "other", {"digit 3": 12, "digit 8": 4})
     assert "it lacks digit 8" in refused("build", gan, "--like", other, "--out", out, "--no-select")

@@ -27,7 +27,7 @@ class Extras:
     Attributes:
         source: Whether to add `source`, 1 for a synthetic item and 0 for a real one: for separate batch-norm statistics
             (Xie et al. 2020, AdvProp) or a loss of one's own.
-        weight: Whether to add `weight`, a float: 1 for real items; for synthetic ones `synthetic_weight` times the
+        weight: Whether to add `weight`, float32: 1 for real items; for synthetic ones `synthetic_weight` times the
             pool's own weight.
         synthetic_weight: From 0.
         soft_label: A judge, such as a `TrainedExtractor`: adds `soft_label`, `(num_classes,)` float32, its class
@@ -102,11 +102,12 @@ class Labeller:
     def _source(self, origin: Origin) -> int:
         return int(origin.kind == "synthetic")
 
-    def _weight(self, origin: Origin) -> float:
+    def _weight(self, origin: Origin) -> np.float32:
+        """A Python float would be collated to float64, and turn the loss into that."""
         if origin.kind != "synthetic":
-            return 1.0
+            return np.float32(1)
         own = 1.0 if self._weights is None or origin.row is None else float(self._weights[origin.row])
-        return self.extras.synthetic_weight * own
+        return np.float32(self.extras.synthetic_weight * own)
 
     def _soft_label(self, origin: Origin) -> torch.Tensor:
         assert self._probs is not None

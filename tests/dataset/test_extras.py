@@ -32,10 +32,10 @@ def test_source_and_weight_in_tuples_and_dicts() -> None:
             item, synthetic = train[index], train.origin(index).kind == "synthetic"
             source, weight = (item["source"], item["weight"]) if kind == "dict" else item[2:]
             assert (type(source), source) == (int, int(synthetic))
-            assert (type(weight), weight) == (float, 0.25 if synthetic else 1.0)
+            assert (type(weight), weight) == (np.float32, 0.25 if synthetic else 1.0)
     batch = next(iter(DataLoader(train, batch_size=len(train))))
     assert batch["source"].dtype == torch.int64
-    assert batch["weight"].dtype == torch.float64
+    assert batch["weight"].dtype == torch.float32
     assert 0 < batch["source"].sum() < 18
 
 
