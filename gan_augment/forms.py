@@ -1,6 +1,6 @@
 """RawForm: the type, layout, dtype and size of a raw image, whatever the user's dataset holds."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -26,6 +26,7 @@ _PIL_MODES = {
     "I": "int32",
     "F": "float32",
 }
+_PIL_MASK_MODES = {"P": "uint8", "1": "bool"}
 _MASK_DTYPES = ("int64", "bool")
 """Types that masks may have beside those of images."""
 
@@ -61,6 +62,7 @@ class RawForm:
         shape: Spatial shape, `(H, W)` or `(D, H, W)`; None where a dataset holds mixed sizes.
         mode: PIL's mode; None for other kinds.
         device: Where a tensor lies.
+        palette: Of a mask of PIL's mode "P", as Pascal VOC has them: red, green and blue of each value.
     """
 
     kind: Kind
@@ -70,6 +72,7 @@ class RawForm:
     shape: tuple[int, ...] | None
     mode: str | None = None
     device: str = "cpu"
+    palette: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         allowed = {
@@ -78,7 +81,7 @@ class RawForm:
             "dtype": isinstance(self.dtype, str) and self.dtype in (*_DTYPES, *_MASK_DTYPES),
             "channels": isinstance(self.channels, int) and self.channels >= 1,
             "shape": self.shape is None or (len(self.shape) in (2, 3) and min(self.shape) >= 1),
-            "mode": _PIL_MODES.get(self.mode or "") == self.dtype if self.kind == "pil" else self.mode is None,
+            "mode": _dtype_of(self.mode) == self.dtype if self.kind == "pil" else self.mode is None,
         }
         if wrong := [f"{name} {getattr(self, name)!r}" for name, fine in allowed.items() if not fine]:
             raise ConfigError(f"expected a raw form that images can have, found {', '.join(wrong)}")
@@ -108,14 +111,16 @@ class RawForm:
                 tensor that is not known here).
         """
         if isinstance(image, Image.Image):
-            if image.mode not in _PIL_MODES:
+            modes = (*_PIL_MODES, *(_PIL_MASK_MODES if mask else ()))
+            if image.mode not in modes:
                 raise DataError(
-                    f"expected PIL images of mode {', '.join(_PIL_MODES)}, found {image.mode!r}; "
+                    f"expected PIL images of mode {', '.join(modes)}, found {image.mode!r}; "
                     "convert them in the dataset's loader, for example with image.convert('RGB')"
                 )
             array = np.asarray(image)
             layout: Layout = "no_channel" if array.ndim == 2 else "channels_last"
-            return cls._build("pil", layout, array.dtype, array.shape, mode=image.mode)
+            form = cls._build("pil", layout, array.dtype, array.shape, mode=image.mode, mask=mask)
+            return replace(form, palette=tuple(image.getpalette() or ())) if image.mode == "P" else form
         if not is_image(image):
             found = f"an array of shape {tuple(image.shape)}" if hasattr(image, "shape") else type(image).__name__
             raise DataError(
@@ -173,7 +178,10 @@ class RawForm:
         if self.kind == "array":
             return np.array(array, order="C")
         if self.kind == "pil":
-            return Image.fromarray(np.ascontiguousarray(array))
+            picture = Image.fromarray(np.ascontiguousarray(array))
+            if self.palette is not None:
+                picture.putpalette(self.palette)
+            return picture
         tensor = torch.from_numpy(np.array(array))
         if self.device != "cpu":
             tensor = tensor.to(self.device)
@@ -189,6 +197,10 @@ class RawForm:
         return "; ".join(
             f"{name} {mine[name]} against {theirs[name]}" for name in (names or mine) if mine[name] != theirs[name]
         )
+
+
+def _dtype_of(mode: str | None) -> str | None:
+    return {**_PIL_MODES, **_PIL_MASK_MODES}.get(mode or "")
 
 
 def _kind(image: Any) -> Kind:

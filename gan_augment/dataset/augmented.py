@@ -60,7 +60,7 @@ class GANAugmentedDataset(Dataset[Any]):
         live: Whether a synthesizer draws anew each time; an image-conditioned one from the real image that the slot
             would have repeated. Values depend on the size of batches to float tolerance.
         cache: Folder where pools drawn from a synthesizer are kept; "default" for $GAN_AUGMENT_CACHE or the user's
-            cache folder, None for memory, which is copied into spawned workers.
+            cache folder, None for memory.
         min_images: The slots of a class with fewer real images repeat reals, unless at least as many candidates of it
             were kept. Images that are drawn live have no such limit.
         progress: Whether to show bars on a terminal.

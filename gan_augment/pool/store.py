@@ -80,6 +80,8 @@ class Store:
         self._columns: Columns | None = columns
         self._rows = len(columns.label)
         self.masks = None if masks is None else _plain(masks)
+        self._own = None if folder is not None else (list(images), None if masks is None else list(masks))
+        self._shared: tuple[list[Tensor], list[Tensor] | None] | None = None
         self.fitted_on = FittedOn() if fitted_on is None else fitted_on
         self._shard_rows = len(self.images[0]) if self.images else 1
 
@@ -115,15 +117,31 @@ class Store:
         return mask
 
     def __getstate__(self) -> dict[str, Any]:
-        """Hands over the path instead of images and columns where there is one."""
-        held = {"images": None, "masks": None, "_columns": None}
-        return {**self.__dict__, **held} if self.folder is not None else self.__dict__
+        """Hands over the path instead of images and columns where there is one, else tensors.
+
+        Spawned workers get the memory of a tensor, not a copy, as long as it lives here: so it is kept.
+        """
+        held = {"images": None, "masks": None, "_own": None}
+        if self.folder is not None:
+            return {**self.__dict__, **held, "_columns": None}
+        if self._shared is None and self._own is not None:
+            images, masks = self._own
+            self._shared = _tensors(images), None if masks is None else _tensors(masks)
+        return {**self.__dict__, **held}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Maps the images again."""
         self.__dict__.update(state)
         if self.folder is not None:
             self.images, self.masks = _mapped(self.folder, self.about)
+        elif self._shared is not None:
+            images, masks = self._shared
+            self.images = _plain([shard.numpy() for shard in images])
+            self.masks = None if masks is None else _plain([shard.numpy() for shard in masks])
+
+
+def _tensors(shards: Sequence[npt.NDArray[Any]]) -> list[Tensor]:
+    return [torch.from_numpy(shard if shard.flags.writeable else shard.copy()) for shard in shards]
 
 
 def _plain(shards: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:

@@ -53,8 +53,15 @@ def wrapped(base: Any, **settings: Any) -> GANAugmentedDataset:
     return GANAugmentedDataset(base, pool(), synthetic_share=1, min_images=0, progress=False, **settings)
 
 
+def with_palette(mask: Any) -> Image.Image:
+    picture = Image.fromarray(mask)
+    picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0])
+    return picture
+
+
 MADE: dict[str, Any] = {
     "PIL": lambda image, mask, label: (Image.fromarray(image), Image.fromarray(mask), label),
+    "PIL with a palette": lambda image, mask, label: (Image.fromarray(image), with_palette(mask), label),
     "array": lambda image, mask, label: (image, mask, label),
     "array with channel": lambda image, mask, label: (image, mask[..., None], label),
     "tensor": lambda image, mask, label: (torch.from_numpy(image)[None], torch.from_numpy(mask).long(), label),
@@ -88,6 +95,18 @@ def test_image_and_mask_travel_together(make: Any) -> None:
     assert structure.split(drawn)[1] == 2
     if "PIL" not in str(type(real[keys[0]] if isinstance(keys, range) else real["image"])):
         default_collate([real, drawn])
+
+
+def test_single_bits_and_palettes_as_pil_has_them() -> None:
+    palette = wrapped(Segmented(MADE["PIL with a palette"]))
+    drawn, real = palette[70][1], palette[0][1]
+    assert (drawn.mode, drawn.getpalette()) == ("P", real.getpalette())
+    assert np.array_equal(np.asarray(drawn), POOL_MASKS[0])
+    base = Segmented(lambda image, mask, label: (image, Image.fromarray(mask > 0), label))
+    bits = SyntheticPool.from_arrays(POOL, [1] * 15 + [2] * 15, masks=POOL_MASKS > 0)
+    train = GANAugmentedDataset(base, bits, synthetic_share=1, min_images=0, progress=False)
+    assert (train[0][1].mode, train[70][1].mode) == ("1", "1")
+    assert np.array_equal(np.asarray(train[70][1]), POOL_MASKS[0] > 0)
 
 
 def test_values_that_a_mask_cannot_hold_are_refused() -> None:

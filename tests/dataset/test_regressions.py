@@ -1,6 +1,7 @@
 """What went wrong once: each was found by somebody who tried to break it."""
 
 import copy
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from torchvision.transforms import v2
 from gan_augment.dataset import GANAugmentedDataset, GANAugmentedIterableDataset
 from gan_augment.dataset.seeding import random_transforms
 from gan_augment.errors import ConfigError, DataError
+from gan_augment.items import same
 from gan_augment.pool import SyntheticPool
 from gan_augment.source import RawView
 from gan_augment.synthesizers import wrap
@@ -293,6 +295,18 @@ def test_a_base_that_gives_batches_is_read_one_by_one() -> None:
 
     train = GANAugmentedDataset(Batched(COUNTS), None, synthetic_share=0, progress=False)
     assert len(train.__getitems__([0, 1])[0]) == 2
+
+
+def test_a_pool_in_memory_is_handed_to_spawned_workers_not_copied() -> None:
+    from multiprocessing.reduction import ForkingPickler
+
+    images = np.random.default_rng(0).random((4000, 1, 28, 28)).astype(np.float32)
+    base = Pictures(COUNTS, size=28)
+    train = GANAugmentedDataset(base, SyntheticPool.from_arrays(images, [1, 2] * 2000), progress=False)
+    content = bytes(ForkingPickler.dumps(train))
+    assert len(content) < len(ForkingPickler.dumps(base)) + 600_000  # columns and labels; the images are 12.5 MB
+    for other in (pickle.loads(pickle.dumps(train)), copy.deepcopy(train)):
+        assert same([other[i] for i in range(107, 180)], [train[i] for i in range(107, 180)])
 
 
 def test_a_pool_names_no_device(tmp_path: Any) -> None:
