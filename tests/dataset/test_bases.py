@@ -16,8 +16,10 @@ from torchvision.transforms import v2
 
 from gan_augment.dataset import GANAugmentedDataset
 from gan_augment.errors import ConfigError, DataError
+from gan_augment.evaluation import evaluate
 from gan_augment.items import same
 from gan_augment.pool import SyntheticPool
+from gan_augment.quality import audit
 from gan_augment.source import RawView
 from gan_augment.training import fit
 from tests.dataset import bases
@@ -468,6 +470,18 @@ def test_a_gan_is_trained_on_other_libraries_sets(library: str) -> None:
     parents = {train.origin(i).parent for i in range(38, len(train))}
     assert None not in parents
     assert described(train[len(train) - 1]) == described(train[0])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_it_is_evaluated_and_audited_on_other_libraries_sets(library: str) -> None:
+    train, test = (Subset(LIBRARIES[library](), [i for i in range(38) if (i % 3 == 0) is held]) for held in (False, True))
+    pool = SyntheticPool.build(toy_synthesizer(3, (1, *RawView(train).spec().grid)), train)
+    result = evaluate(train, test, seeds=2, steps=2, pool=pool, progress=False)
+    assert result.counts == [16, 6, 3]
+    assert {"selected", "random"} <= set(result.kinds)
+    assert audit(pool, train, steps=3, progress=False).verdict
 
 
 def as_plain(item: Any) -> Any:
