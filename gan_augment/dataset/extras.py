@@ -82,6 +82,8 @@ class Labeller:
         Raises:
             ConfigError: It is a named tuple, or a dict that has such a key.
         """
+        if isinstance(item, list) and item and all(isinstance(part, Mapping) for part in item):
+            return [self.add(part, origin) for part in item]  # several crops of one item, as MONAI gives them
         values = {name: getattr(self, f"_{name}")(origin) for name in self.names}
         if isinstance(item, Mapping):
             if taken := set(values) & set(item):

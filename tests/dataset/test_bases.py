@@ -14,7 +14,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorD
 from torchvision import datasets as tv
 from torchvision.transforms import v2
 
-from gan_augment.dataset import GANAugmentedDataset
+from gan_augment.dataset import Extras, GANAugmentedDataset
 from gan_augment.errors import ConfigError, DataError
 from gan_augment.evaluation import evaluate
 from gan_augment.items import same
@@ -380,6 +380,20 @@ def test_monais_own_loader(workers: int) -> None:
     assert torch.cat([batch["label"] for batch in batches]).tolist() == train.targets.tolist()
 
 
+@pytest.mark.parametrize("loader", ["DataLoader", "ThreadDataLoader"])
+def test_monais_crops_of_an_item_are_a_list(loader: str) -> None:
+    from monai import data as md
+    from monai import transforms as mt
+
+    crops = mt.RandSpatialCropSamplesd("image", roi_size=(6, 6, 6), num_samples=2, random_size=False)
+    train = wrapped(md.CacheDataset(bases.monai_items(), crops, progress=False), extras=Extras(source=True))
+    batches = list(getattr(md, loader)(train, batch_size=6))
+    assert {tuple(batch["image"].shape[1:]) for batch in batches} == {(1, 6, 6, 6)}
+    assert torch.cat([batch["label"] for batch in batches]).tolist() == np.repeat(train.targets, 2).tolist()
+    synthetic = [int(train.origin(i).kind == "synthetic") for i in range(len(train))]
+    assert torch.cat([batch["source"] for batch in batches]).tolist() == np.repeat(synthetic, 2).tolist()
+
+
 # -- torchio ----------------------------------------------------------------------------------------------------------
 
 
@@ -476,7 +490,9 @@ def test_a_gan_is_trained_on_other_libraries_sets(library: str) -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_it_is_evaluated_and_audited_on_other_libraries_sets(library: str) -> None:
-    train, test = (Subset(LIBRARIES[library](), [i for i in range(38) if (i % 3 == 0) is held]) for held in (False, True))
+    train, test = (
+        Subset(LIBRARIES[library](), [i for i in range(38) if (i % 3 == 0) is held]) for held in (False, True)
+    )
     pool = SyntheticPool.build(toy_synthesizer(3, (1, *RawView(train).spec().grid)), train)
     result = evaluate(train, test, seeds=2, steps=2, pool=pool, progress=False)
     assert result.counts == [16, 6, 3]
