@@ -40,11 +40,17 @@ def is_image(value: Any) -> bool:
     return isinstance(value, Tensor | np.ndarray) and 2 <= value.ndim <= 4 and 0 not in value.shape
 
 
-def is_mask(value: Any) -> bool:
-    """Tells whether an image may be a segmentation mask: its values are whole numbers, and it has one channel."""
+def is_mask(value: Any, *, floats: bool = False) -> bool:
+    """Tells whether an image may be a segmentation mask: its values are whole numbers, and it has one channel.
+
+    Args:
+        value: The image.
+        floats: Whether floats may be whole numbers: MONAI reads masks as float32.
+    """
     if isinstance(value, Image.Image):
         return value.mode in ("L", "I;16", "I", "1", "P")
     whole = value.dtype.kind in "uib" if isinstance(value, np.ndarray) else not value.dtype.is_floating_point
+    whole = whole or (floats and bool((value == value.round()).all()))
     ends = value.shape[0], value.shape[-1]
     volume = value.ndim == 3 and min(ends) > _MAX_CHANNELS_LAST
     return bool(whole) and (value.ndim == 2 or 1 in ends or volume)
@@ -213,7 +219,8 @@ def _kind(image: Any) -> Kind:
     if type(image) not in known:
         raise DataError(
             f"expected plain tensors, or torchvision's images, found {type(image).__name__}; synthetic images would "
-            "not be of this type: have the dataset give plain tensors, or take its transforms apart (RawView.mode)"
+            "not be of this type: have the dataset give plain tensors; in MONAI use Dataset or CacheDataset on a list "
+            "of dicts, whose transforms are known"
         )
     return known[type(image)]
 

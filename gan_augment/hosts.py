@@ -314,6 +314,11 @@ def _host(dataset: Any) -> Callable[[Any], Opened] | None:
 
 def opened(dataset: Any) -> Any:
     """Returns `dataset` with the datasets of other libraries in it opened: a copy, or itself where there are none."""
+    if hasattr(dataset, "update_cache") and (type(dataset).__module__ or "").startswith("monai."):
+        raise DataError(
+            f"expected a dataset whose items stay the same, found {type(dataset).__name__}, which replaces them; use "
+            "CacheDataset"
+        )
     if (host := _host(dataset)) is not None:
         return host(dataset)
     held = vars(dataset) if hasattr(dataset, "__dict__") else {}

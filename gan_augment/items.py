@@ -62,7 +62,8 @@ class ItemStructure:
     @classmethod
     def _of_dict(cls, item: Mapping[Any, Any]) -> "ItemStructure":
         images = [key for key in item if is_image(item[key])]
-        masks = [key for key in images if key in _MASK_KEYS and is_mask(item[key])] if len(images) > 1 else []
+        several = len(images) > 1
+        masks = [key for key in images if key in _MASK_KEYS and is_mask(item[key], floats=True)] if several else []
         images = [key for key in images if key not in masks]
         named = [key for key in _IMAGE_KEYS if key in images]
         image = named[0] if named else images[0] if len(images) == 1 else None
@@ -70,7 +71,9 @@ class ItemStructure:
             raise DataError(
                 f"expected a dict of one image (under one of {', '.join(_IMAGE_KEYS)}, or the only one), and perhaps a "
                 f"mask (under one of {', '.join(_MASK_KEYS[:4])}) and a label (under one of {', '.join(LABEL_KEYS)}), "
-                f"found the keys {', '.join(map(str, item))}; wrap the dataset so that its items hold these"
+                f"found the keys {', '.join(str(key) for key in item if not str(key).startswith(chr(0)))}, of which "
+                f"{', '.join(map(str, (*images, *masks))) or 'none'} hold images; wrap the dataset so that its items "
+                "hold these. A mask has whole numbers and one channel"
             )
         mask = masks[0] if masks else None
         rest = [key for key in item if key not in (image, mask)]

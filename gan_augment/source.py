@@ -25,7 +25,7 @@ from gan_augment.images import ImageSpec, network_grid
 from gan_augment.items import ItemStructure, fresh, label_value
 from gan_augment.pipelines import Pipeline, has_transforms, innermost, layers, preserved_rng, prove, stripped, twin
 from gan_augment.scan import Scan, scan_images
-from gan_augment.targets import class_names, find_targets
+from gan_augment.targets import agreeing, class_names, find_targets
 
 __all__ = ["RawView"]
 
@@ -196,6 +196,8 @@ class RawView:
             values = [label_value(value) for value in self._column(given, "targets")]
         else:
             read_from = twin(self.base)
+            if self.structure.extras:
+                self.structure = agreeing(self._source, self.structure, lambda index: read_from[index])
             values, contradicted = find_targets(
                 self._source,
                 self.structure,

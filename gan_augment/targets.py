@@ -1,6 +1,8 @@
 """Finding the class of every item of a dataset, without loading an image where that is possible."""
 
+import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from gan_augment.errors import DataError
 from gan_augment.items import ItemStructure, label_value
 from gan_augment.pipelines import inner_datasets
 
-__all__ = ["class_names", "find_targets"]
+__all__ = ["agreeing", "class_names", "find_targets"]
 
 _ATTRIBUTES = ("targets", "labels", "_labels")
 _PROBED_CLASSES = 16
@@ -22,6 +24,8 @@ def _column(values: Any, length: int) -> list[int | str] | None:
     """Returns an attribute as one label an item, or None where it is no such thing."""
     if isinstance(values, Tensor):
         values = values.detach().cpu().numpy()
+    if hasattr(values, "to_numpy"):  # a column of pandas
+        values = np.asarray(values)
     if not isinstance(values, np.ndarray | list | tuple) or len(values) != length:
         return None
     if isinstance(values, np.ndarray) and values.size == length and values.dtype.kind in "iub":
@@ -129,6 +133,21 @@ def find_targets(
         )
     items = tqdm(range(len(dataset)), desc="reading labels", disable=None if progress else True, leave=False)
     return [label_value(structure.split(read(i))[1]) for i in items], found is not None
+
+
+def agreeing(dataset: Any, structure: ItemStructure, read: Callable[[int], Any]) -> ItemStructure:
+    """Returns the structure with the part for the label that agrees with what the dataset keeps as its targets."""
+    known = _without_loading(dataset)
+    if known is None or structure.label is None or not structure.extras or not _contradicted(known, structure, read):
+        return structure
+    for part in structure.extras:
+        others = tuple(key for key in (structure.label, *structure.extras) if key != part)
+        other = replace(structure, label=part, extras=others)
+        with contextlib.suppress(Exception):  # a part that is no label may raise anything
+            label_value(other.split(read(0))[1])
+            if not _contradicted(known, other, read):
+                return other
+    return structure
 
 
 def class_names(dataset: Any) -> Sequence[str] | None:

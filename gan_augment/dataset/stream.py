@@ -180,6 +180,12 @@ class _Pass:
                 f"expected fill= with a value for each other part of an item ({', '.join(map(repr, structure.extras))})"
                 f", found {self.stream.fill!r}"
             )
+        for key, value in self.stream.fill.items():
+            if type(value) is not type(item[key]):
+                raise ConfigError(
+                    f"expected fill= with a {type(item[key]).__name__} for the part {key!r}, as real items have it, "
+                    f"found {value!r:.80}"
+                )
         self._structure, self._mould = structure, copied(item, structure)
         self._form = RawForm.of(structure.split(item)[0])
 

@@ -166,7 +166,7 @@ def rows_of(
         notes[label] = "repeats reals"
         warnings.warn(
             f"class {view.classes[label]} has {real} real images and {len(own)} kept synthetic ones: its {number} "
-            "slots repeat reals. Draw more candidates (reserve=) or keep more",
+            "slots repeat reals. Draw more candidates (reserve=), keep more, or lower min_images=",
             SmallClassWarning,
             stacklevel=4,
         )

@@ -1,11 +1,13 @@
 """SyntheticPool: the candidates that a synthesizer drew, with what was decided about each, as a view of rows."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from gan_augment.balance import SamplingStrategy
@@ -141,11 +143,15 @@ class SyntheticPool:
         Raises:
             DataError: The lengths or sizes differ, or a label is none of the classes.
         """
+        tensors = isinstance(images, Tensor)
+        if isinstance(images, Tensor) and images.dtype == torch.bfloat16:
+            raise DataError("expected images of a type that numpy has, found bfloat16; give images.float()")
         images = np.asarray(images.detach().cpu() if isinstance(images, Tensor) else images)
         values = [label_value(value) for value in np.asarray(labels).tolist()]
         if len(images) != len(values) or not len(images):
             raise DataError(f"expected one label for each image, found {len(images)} images and {len(values)} labels")
         form = RawForm.of(images[0])
+        form = replace(form, kind="tensor") if tensors else form
         if images.dtype.kind == "f" and not np.isfinite(images).all():
             raise DataError("expected finite values, found NaN or infinity among the images; repair or remove them")
         if classes is None:

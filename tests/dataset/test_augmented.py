@@ -558,11 +558,14 @@ def test_a_grey_pool_goes_into_a_set_of_rgb_images() -> None:
 
 def test_an_albumentations_transform_is_called_its_own_way() -> None:
     albumentations = pytest.importorskip("albumentations")
-    transform = albumentations.Compose([albumentations.Normalize(mean=0.0, std=1.0, max_pixel_value=127.5)])
+    transform = albumentations.Compose([albumentations.InvertImg(p=1.0)])
     base = Pictures(COUNTS, "array")
     plain, changed = augmented(base, transform=None), augmented(base, transform=transform)
     index = next(i for i in range(107, 180) if plain.origin(i).kind == "synthetic")
-    np.testing.assert_allclose(changed[index][0], plain[index][0] / 127.5, rtol=1e-5)
+    assert np.array_equal(changed[index][0], 255 - plain[index][0])
+    floats = albumentations.Compose([albumentations.Normalize(mean=0.0, std=1.0, max_pixel_value=127.5)])
+    with pytest.raises(DataError, match="dtype uint8 against float32"):
+        augmented(base, transform=floats)
 
 
 def test_targets_beside_a_view_are_refused() -> None:

@@ -135,8 +135,14 @@ class Numbered(Dataset[Any]):
 
 
 def test_an_index_is_not_taken_for_a_label() -> None:
+    assert RawView(Numbered(), progress=False).structure.label == 2
+
+    class Unlabelled(Numbered):
+        def __getitem__(self, index: int) -> Any:
+            return np.full((8, 8), index, np.uint8), index
+
     with pytest.raises(DataError, match="put the label second"):
-        RawView(Numbered(), progress=False)
+        RawView(Unlabelled(), progress=False)
 
 
 def test_coarse_targets_do_not_make_wrong_labels() -> None:
@@ -335,3 +341,143 @@ def test_a_default_device_does_not_matter() -> None:
     with torch.device("meta"):
         found = transform(images, labels)
     assert found[1].bincount().tolist() == [4, 4]
+
+
+# -- what users do ----------------------------------------------------------------------------------------------------
+
+
+class Hidden(Dataset[Any]):
+    """A wrapper with its transform in an attribute of another name."""
+
+    def __init__(self, tf: Any) -> None:
+        self.tf, self.targets = tf, [0] * 40 + [1] * 20
+
+    def __len__(self) -> int:
+        return 60
+
+    def __getitem__(self, index: int) -> Any:
+        return self.tf(Image.fromarray(np.full((8, 8), index, np.uint8))), self.targets[index]
+
+
+def test_a_callable_stands_in_for_a_hidden_transform() -> None:
+    tf = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+    pool = SyntheticPool.from_arrays(torch.full((20, 1, 8, 8), 51, dtype=torch.uint8), [1] * 20)
+    with pytest.raises(DataError, match="in an attribute named `transform`, or give it here as transform="):
+        GANAugmentedDataset(Hidden(tf), pool, progress=False)
+    train = GANAugmentedDataset(Hidden(tf), pool, synthetic_share=1, transform=tf, progress=False)
+    with pytest.raises(DataError, match="expected transform= to make images like the dataset's finished ones"):
+        GANAugmentedDataset(Hidden(tf), pool, transform=lambda image: image, progress=False)
+    assert train[70][0].unique().tolist() == [pytest.approx(0.2)]
+
+
+@pytest.mark.parametrize("p", [0.1, 0.2, 0.3, 0.4, 0.8, 0.9])
+def test_rare_flips_that_are_hidden_are_found(p: float) -> None:
+    flip, pictures = v2.RandomHorizontalFlip(p), np.random.default_rng(0).random((60, 1, 8, 8)).astype(np.float32)
+
+    class Flipping(Dataset[Any]):
+        targets = [0] * 40 + [1] * 20
+
+        def __len__(self) -> int:
+            return 60
+
+        def __getitem__(self, index: int) -> Any:
+            return flip(torch.from_numpy(pictures[index])), self.targets[index]
+
+    with pytest.raises(ConfigError, match="differs each time it is read"):
+        GANAugmentedDataset(Flipping(), pool_of(0.5), progress=False)
+
+
+class Sites(Dataset[Any]):
+    """Items (image, site, label)."""
+
+    targets, classes = [0] * 60 + [1] * 24, ["cat", "dog"]
+
+    def __len__(self) -> int:
+        return 84
+
+    def __getitem__(self, index: int) -> Any:
+        return np.full((8, 8), index, np.uint8), index % 3, self.targets[index]
+
+
+def test_the_part_that_agrees_with_the_targets_is_the_label() -> None:
+    view = RawView(Sites(), progress=False)
+    assert (view.structure.label, view.structure.extras) == (2, (1,))
+    assert view.classes == ["cat", "dog"]
+    pool = SyntheticPool.from_arrays(np.zeros((30, 8, 8), np.uint8), [1] * 30)
+    train = GANAugmentedDataset(Sites(), pool, synthetic_share=1, fill={1: -1}, progress=False)
+    assert train[90][1:] == (-1, 1)
+
+
+def test_columns_of_pandas_are_labels() -> None:
+    pandas = pytest.importorskip("pandas")
+    base = Pictures(COUNTS)
+    base.labels, base.targets = pandas.Series(["a"] * 60 + ["b"] * 25 + ["c"] * 22), None  # type: ignore[attr-defined, assignment]
+
+    class Frame(Dataset[Any]):
+        labels = pandas.Series(["a"] * 60 + ["b"] * 25)
+        reads = 0
+
+        def __len__(self) -> int:
+            return 85
+
+        def __getitem__(self, index: int) -> Any:
+            type(self).reads += 1
+            return np.full((8, 8), index, np.uint8), self.labels[index]
+
+    view = RawView(Frame(), progress=False)
+    assert view.classes == ["a", "b"]
+    assert Frame.reads < 10
+
+
+def test_numbers_of_numpy_are_filled_by_numbers() -> None:
+    items = [{"image": np.full((8, 8), i, np.uint8), "label": int(i > 40), "age": np.float64(i)} for i in range(62)]
+    pool = SyntheticPool.from_arrays(np.zeros((20, 8, 8), np.uint8), [1] * 20)
+    train = GANAugmentedDataset(items, pool, synthetic_share=1, fill={"age": float("nan")}, progress=False)
+    assert type(train[70]["age"]) is np.float64
+    boxes = [{"image": np.full((8, 8), i, np.uint8), "label": int(i > 40), "box": np.zeros(5)} for i in range(62)]
+    with pytest.raises(ConfigError, match="the part 'box'"):
+        GANAugmentedDataset(boxes, pool, synthetic_share=1, fill={"box": np.zeros(3)}, progress=False)
+
+
+def test_a_streams_filling_is_checked_at_the_first_item() -> None:
+    stream = [(torch.rand(1, 8, 8), 0, "p1"), (torch.rand(1, 8, 8), 1, "p2")]
+    for wrong in (0, lambda origin: "synthetic"):
+        with pytest.raises(ConfigError, match="with a str for the part 2"):
+            list(GANAugmentedIterableDataset(stream, pool_of(0.5, (0, 1)), fill={2: wrong}))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_monais_tutorials_of_segmentation() -> None:
+    from monai import data as md
+    from monai import transforms as mt
+
+    items = [
+        {**item, "seg": (item["image"] > 100).astype(np.float32), "class": item["label"]}
+        for item in bases.monai_items()
+    ]
+    for item in items:
+        item.pop("label")
+    crops = mt.RandCropByPosNegLabeld(["image", "seg"], label_key="seg", spatial_size=(6, 6, 6), num_samples=2)
+    masks = np.ones((24, 1, 8, 8, 8), np.uint8)
+    pool = SyntheticPool.from_arrays(np.full((24, 1, 8, 8, 8), 7, np.float32), [1] * 12 + [2] * 12, masks=masks)
+    train = GANAugmentedDataset(
+        md.CacheDataset(items, crops, progress=False), pool, synthetic_share=1, min_images=0, progress=False
+    )
+    batch = next(iter(md.DataLoader(train, batch_size=len(train))))
+    assert batch["image"].shape == batch["seg"].shape == (2 * len(train), 1, 6, 6, 6)
+    assert batch["seg"][-1].unique().tolist() == [1]
+
+
+def test_tensors_of_a_pool_are_tensors_for_transforms() -> None:
+    pool = SyntheticPool.from_arrays(torch.full((20, 3, 8, 8), 51, dtype=torch.uint8), [0] * 10 + [1] * 10)
+    scale = v2.ToDtype(torch.float32, scale=True)
+    images, _ = SynthesizeBatch(pool, share=1.0, transform=scale)(torch.rand(4, 3, 8, 8), torch.tensor([0, 0, 1, 1]))
+    assert images.unique().tolist() == [pytest.approx(0.2)]
+    with pytest.raises(DataError, match="bfloat16"):
+        SyntheticPool.from_arrays(torch.zeros(2, 1, 8, 8, dtype=torch.bfloat16), [0, 1])
+
+
+def test_epochs_reach_a_set_within_a_set() -> None:
+    inner = GANAugmentedDataset(Pictures(COUNTS), pool_of(0.5, (1, 2)), sampling_strategy="sqrt", progress=False)
+    GANAugmentedDataset(inner, pool_of(0.5, (1, 2)), transform=None, progress=False).set_epoch(4)
+    assert inner.epoch == 4
