@@ -51,6 +51,8 @@ class SynthesizeBatch(v2.Transform):  # type: ignore[misc]  # torchvision has no
             of the batch's dtype; those of a synthesizer, and of uint8 ones for a float batch, as 0 to 255 or 0 to 1.
         classes: Names of the dataset's classes by label, to match by name; None for the labels that the pool was
             built for, and those of a synthesizer by position, or by value where its class names are numbers.
+        keep_others: Whether other parts of a batch with a value for each image stay as they are; else it is an error,
+            as they say nothing of a synthetic image.
         p: Probability that anything is done to a batch.
 
     Raises:
@@ -76,6 +78,7 @@ class SynthesizeBatch(v2.Transform):  # type: ignore[misc]  # torchvision has no
         labels_getter: str | Callable[[Any], Any] = "default",
         transform: Callable[..., Any] | None = None,
         classes: Sequence[str] | None = None,
+        keep_others: bool = False,
         p: float = 1.0,
     ) -> None:
         super().__init__()
@@ -85,7 +88,7 @@ class SynthesizeBatch(v2.Transform):  # type: ignore[misc]  # torchvision has no
             raise ConfigError(f"expected no share= for mode='rebalance', found {share}; it changes as few as it takes")
         if class_shares is not None and mode == "replace":
             raise ConfigError("expected no class_shares= for mode='replace', which keeps labels; use mode='rebalance'")
-        self.mode = mode
+        self.mode, self.keep_others = mode, keep_others
         self.share = 0.5 if share is None else probability("share", share)
         self.p = probability("p", p)
         self.labels_getter = checked_getter(labels_getter)
@@ -112,10 +115,11 @@ class SynthesizeBatch(v2.Transform):  # type: ignore[misc]  # torchvision has no
             inputs: One sample, or images and labels.
         """
         batch = Batch.read(inputs, self.labels_getter, type(self).__name__)
-        if self.mode == "append" and batch.others:
+        if batch.others and (self.mode == "append" or not self.keep_others):
             raise ConfigError(
-                f"expected images and labels alone for mode='append', found {len(batch.others)} more tensors with a "
-                "row for each image: nothing is known of them for added ones; leave them out, or use another mode"
+                f"expected images and labels alone, found {batch.others} more parts with a value for each image (an "
+                "age, a path), which would be those of real images that are no longer there; leave them out of the "
+                "batch, or give keep_others=True to keep them as they are (not for mode='append')"
             )
         if float(torch.rand((), device="cpu")) >= self.p or not len(batch.images):
             return batch.sample

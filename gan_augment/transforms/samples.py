@@ -201,10 +201,16 @@ class Batch:
         return isinstance(self.flat[self.at[0]], tv_tensors.Image)
 
     @property
-    def others(self) -> list[Tensor]:
-        """Tensors besides images and labels that have a row for each image."""
-        parts = [part for i, part in enumerate(self.flat) if i not in self.at and isinstance(part, Tensor)]
-        return [part for part in parts if part.ndim and len(part) == len(self.images)]
+    def others(self) -> int:
+        """How many parts besides images and labels have a value for each image: tensors, and lists of names or numbers.
+
+        A list is seen by its values, of which there are as many as images.
+        """
+        count = len(self.images)
+        parts = [part for i, part in enumerate(self.flat) if i not in self.at]
+        tensors = [part for part in parts if isinstance(part, Tensor) and part.ndim and len(part) == count]
+        plain = [part for part in parts if isinstance(part, str | int | float | None)]
+        return len(tensors) + len(plain) // max(count, 1)
 
 
 def _find_images(flat: list[Any], labels_at: int, name: str) -> int:

@@ -481,3 +481,15 @@ def test_epochs_reach_a_set_within_a_set() -> None:
     inner = GANAugmentedDataset(Pictures(COUNTS), pool_of(0.5, (1, 2)), sampling_strategy="sqrt", progress=False)
     GANAugmentedDataset(inner, pool_of(0.5, (1, 2)), transform=None, progress=False).set_epoch(4)
     assert inner.epoch == 4
+
+
+@pytest.mark.parametrize("mode", ["replace", "rebalance", "append"])
+def test_what_belongs_to_a_replaced_image_is_not_kept_in_silence(mode: Any) -> None:
+    images, labels = torch.rand(8, 1, 8, 8), torch.tensor([0] * 6 + [1] * 2)
+    pool = pool_of(0.5, (0, 1))
+    for others in ([f"p{i}" for i in range(8)], torch.arange(8.0)):
+        with pytest.raises(ConfigError, match="1 more parts with a value for each image"):
+            SynthesizeBatch(pool, mode=mode)((images, labels, others))
+        if mode != "append":
+            found = SynthesizeBatch(pool, mode=mode, keep_others=True)((images, labels, others))
+            assert same(found[2], others)

@@ -169,7 +169,7 @@ def test_structure_and_dtypes_stay(structure: str, column: bool, whole: torch.dt
     images, labels = torch.zeros(2, 1, 8, 8), torch.tensor([0, 0], dtype=whole)
     images, labels = (tv_tensors.Image(images) if tv else images), (labels[:, None] if column else labels)
     sample = structures(images, labels)[structure]
-    made = SynthesizeBatch(marked_pool((0, 1)), mode="rebalance")(sample)
+    made = SynthesizeBatch(marked_pool((0, 1)), mode="rebalance", keep_others=True)(sample)
     leaves, spec = torch.utils._pytree.tree_flatten(made)
     assert spec == torch.utils._pytree.tree_flatten(sample)[1]
     drawn = next(x for x in leaves if isinstance(x, torch.Tensor) and x.ndim > 2)
@@ -381,7 +381,7 @@ def test_batches_that_are_refused() -> None:
             swap(images, wrong)
     with pytest.raises(DataError, match="labels from 0, found -1"):
         swap(images, labels - 1)
-    with pytest.raises(ConfigError, match="images and labels alone for mode='append', found 1 more"):
+    with pytest.raises(ConfigError, match="images and labels alone, found 1 more"):
         SynthesizeBatch(POOL, mode="append")({"image": images, "label": labels, "weight": torch.ones(2)})
     with pytest.raises(DataError, match=r"class_shares for every class of the batch, found none for \[1\]"):
         SynthesizeBatch(POOL, mode="rebalance", class_shares={0: 1})(images, labels)
