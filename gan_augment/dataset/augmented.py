@@ -175,9 +175,7 @@ class GANAugmentedDataset(Dataset[Any]):
 
     def set_epoch(self, epoch: int) -> None:
         """Says which epoch begins, in this process and in workers that are already running, and to the base."""
-        self._epoch.set(int(epoch))
-        if callable(tell := getattr(self.base, "set_epoch", None)):
-            tell(int(epoch))
+        self._epoch.set(int(epoch), self.base)
 
     @property
     def epoch(self) -> int:

@@ -50,9 +50,11 @@ def _inner(thing: Any) -> list[Any]:
     if isinstance(thing, Mapping):
         return list(thing.values()) if type(thing) is dict and len(thing) <= _LONGEST else []
     if isinstance(thing, list | tuple):
-        long = len(thing) > _LONGEST and not (callable(thing[0]) or hasattr(type(thing[0]), "__getitem__"))
-        plain = len(thing) > _LONGEST and isinstance(thing[0], (*_LEAVES, tuple, list, Mapping))
-        return [] if long or plain else list(thing)
+        if len(thing) <= _LONGEST:
+            return list(thing)
+        plain = isinstance(thing[0], (*_LEAVES, tuple, list, Mapping))
+        holder = callable(thing[0]) or hasattr(type(thing[0]), "__getitem__")  # transforms, or datasets
+        return list(thing) if holder and not plain else []
     return list(getattr(thing, "__dict__", {}).values())
 
 

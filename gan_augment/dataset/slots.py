@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,9 +47,11 @@ class SharedEpoch:
     def _share(self, cell: torch.Tensor) -> None:
         self._cell, self._values = cell, cell.numpy()  # a tensor's own item costs a microsecond to read
 
-    def set(self, epoch: int) -> None:
-        """Sets the number for every process."""
+    def set(self, epoch: int, base: Any) -> None:
+        """Sets the number for every process, and tells it to a base that wants to know."""
         self._values[0] = epoch
+        if callable(tell := getattr(base, "set_epoch", None)):
+            tell(epoch)
 
     def get(self) -> int:
         """Returns the number that was set last."""

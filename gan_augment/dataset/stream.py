@@ -116,9 +116,7 @@ class GANAugmentedIterableDataset(IterableDataset[Any]):
 
     def set_epoch(self, epoch: int) -> None:
         """Says which epoch begins, here, in running workers, and to a base that wants to know."""
-        self._epoch.set(int(epoch))
-        if callable(tell := getattr(self.base, "set_epoch", None)):
-            tell(int(epoch))
+        self._epoch.set(int(epoch), self.base)
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{name} {share:.2g}" for name, share in zip(self.classes, self.class_shares, strict=True))
@@ -151,6 +149,7 @@ class _Pass:
         self._structure: ItemStructure | None = None
         self._mould: Any = None
         self._form: RawForm | None = None
+        self._twin: RawForm | None = None
 
     def take(self, item: Any) -> int:
         """Counts a real item and returns its class."""
@@ -253,14 +252,15 @@ class _Pass:
         assert structure is not None
         assert self._form is not None
         if stream.transform is None:
-            image = twin_form(self._form, stream.pool.form, "the stream's own").raw(stream.pool.array(row))
+            if self._twin is None:
+                self._twin = twin_form(self._form, stream.pool.form, "the stream's own")
+            image = self._twin.raw(stream.pool.array(row))
         else:
             image = call_transform(stream.transform, stream.pool.raw(row))
-        found = RawForm.of(image)
-        if different := self._form.differences(found):
+        if (found := RawForm.of(image)) != self._form:
             raise DataError(
-                f"expected synthetic images like the stream's own, found others: {different} (stream against synthetic)"
-                "; give transform=, the callable that makes the stream's images of raw ones"
+                f"expected synthetic images like the stream's own, found others: {self._form.differences(found)} "
+                "(stream against synthetic); give transform=, the callable that makes the stream's images of raw ones"
             )
         example = structure.split(self._mould)[1]
         value = stream.classes[label] if isinstance(label_value(example), str) else stream._values[label]

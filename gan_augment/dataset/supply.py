@@ -15,6 +15,7 @@ from gan_augment.pool import SyntheticPool
 from gan_augment.pool.build import seen_by
 from gan_augment.pool.cached import cached_pool
 from gan_augment.pool.draw import Drawer, drawn_spec
+from gan_augment.pool.matching import names_in
 from gan_augment.source import RawView
 from gan_augment.synthesizers.checks import Home, match_classes
 from gan_augment.types import IntArray, NeedsParents, Origin, Synthesizer
@@ -44,7 +45,7 @@ class PoolSupply:
     def __init__(self, pool: SyntheticPool, names: Sequence[str], values: Sequence[int | str]) -> None:
         self.pool, self.form, self.has_masks = pool, pool.form, pool.has_masks
         self.fitted_on = pool.fitted_on
-        names = names if pool.named else [str(value) for value in values]
+        names = names_in(pool, names, values)
         index = {name: i for i, name in enumerate(pool.classes)}
         self.position = {label: index[name] for label, name in enumerate(names) if name in index}
         if not self.position:

@@ -10,6 +10,7 @@ from gan_augment.artifacts import storing
 from gan_augment.errors import ArtifactError
 from gan_augment.fingerprint import hash_items, hash_json
 from gan_augment.locks import exclusive
+from gan_augment.pool.build import seen_by
 from gan_augment.pool.pool import SyntheticPool
 from gan_augment.source import RawView
 from gan_augment.types import Synthesizer
@@ -50,6 +51,9 @@ def cached_pool(
         seed: Of all draws.
         progress: Whether to show a bar on a terminal.
 
+    Warns:
+        DataMismatchWarning: The synthesizer was fitted on images that are not in the dataset.
+
     Raises:
         ArtifactError: The pool that was kept is damaged.
         StorageError: The disk refused.
@@ -75,4 +79,6 @@ def cached_pool(
             if not path.exists():
                 with contextlib.suppress(ArtifactError):  # where there are no locks, another may have been faster
                     return build(path)
-    return SyntheticPool.open(path)
+    pool = SyntheticPool.open(path)
+    seen_by(synthesizer, view, None, stacklevel=5)  # warns as the build did
+    return pool

@@ -1,5 +1,6 @@
 """Seeing a pool as a dataset does: its labels by the dataset's classes, its form by the dataset's."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from gan_augment.pool.pool import SyntheticPool
 from gan_augment.source import RawView
 from gan_augment.types import IntArray
 
-__all__ = ["check_form", "labels_in", "raw_mask", "twin_form"]
+__all__ = ["check_form", "labels_in", "names_in", "raw_mask", "twin_form"]
 
 
 def raw_mask(mask: npt.NDArray[Any], form: RawForm) -> Any:
@@ -74,13 +75,18 @@ def check_form(pool: SyntheticPool, view: RawView, spec: ImageSpec) -> None:
         )
 
 
+def names_in(pool: SyntheticPool, classes: Sequence[str], values: Sequence[int | str]) -> list[str]:
+    """Returns what a pool calls each class of a dataset: its name, or for a pool of arrays without names its label."""
+    return list(classes) if pool.named else [str(value) for value in values]
+
+
 def labels_in(pool: SyntheticPool, view: RawView) -> IntArray:
     """Returns the class of each row of a pool, `(n,)`, as a dataset counts its classes.
 
     Raises:
         DataError: The dataset lacks a class of the pool.
     """
-    names = view.classes if pool.named else [str(value) for value in view.values]
+    names = names_in(pool, view.classes, view.values)
     if unknown := sorted({pool.classes[label] for label in pool.counts} - set(names)):
         raise DataError(
             f"expected a pool of the classes {', '.join(names)}, found {', '.join(unknown)}; give the training split "

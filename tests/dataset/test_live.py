@@ -69,6 +69,13 @@ def test_where_pools_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert len(list(cache_folder().iterdir())) == 1
 
 
+def test_a_pool_that_is_found_again_warns_as_when_it_was_drawn(tmp_path: Path) -> None:
+    gan = fit(Pictures(COUNTS), "sngan", steps=1, progress=False)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="of which 107 are not in the dataset"):
+            GANAugmentedDataset(Pictures((30, 24, 24), seed=7), gan, cache=tmp_path, progress=False)
+
+
 def test_a_damaged_pool_is_not_used(tmp_path: Path) -> None:
     GANAugmentedDataset(Pictures(COUNTS), toy_synthesizer(), cache=tmp_path, progress=False)
     (kept,) = [path for path in tmp_path.iterdir() if path.is_dir()]
