@@ -27,12 +27,14 @@ from torchvision.transforms import v2
 
 from benchmarks.peers.stopwatch import Rounds, Stopwatch, in_turn
 from gan_augment.dataset import GANAugmentedDataset
-from gan_augment.fingerprint import FittedOn
 from gan_augment.forms import RawForm
 from gan_augment.items import same
 from gan_augment.pool import SyntheticPool
-from gan_augment.pool.store import KIND, VERSION, Columns
-from gan_augment.pool.write import open_sink
+from gan_augment.pool.columns import Columns
+from gan_augment.pool.document import new_document
+from gan_augment.pool.grow import write_stores
+from gan_augment.pool.layout import part_name
+from gan_augment.pool.store import Store
 
 BATCH, TINY_ROWS = 64, 64
 NOISE = RawForm(kind="tensor", layout="channels_first", dtype="uint8", channels=3, shape=(128, 128))
@@ -90,25 +92,26 @@ def pool_of(form: RawForm, rows: int, labels: int, folder: Path) -> Path:
     out, shape = folder / f"pool-{form.kind}-{form.channels}-{rows}-{labels}", (form.channels, *(form.shape or ()))
     if out.exists():
         return out
-    rng, block, order = np.random.default_rng(1), 512, np.arange(rows, dtype=np.int64)
-    columns = Columns(
-        label=1 + order % (labels - 1),
-        seed=order,
-        score=np.zeros(rows, np.float32),
-        keep=np.ones(rows, bool),
-        reason=np.zeros(rows, np.int64),
-        parent=np.full(rows, -1, np.int64),
-        weight=np.ones(rows, np.float32),
+    rng, block, chunk = np.random.default_rng(1), 512, 256
+    order, names = np.arange(rows, dtype=np.int64), [str(label) for label in range(labels)]
+    part = {"folder": part_name(0), "rows": rows, "chunk": chunk, "shard_rows": -(-rows // chunk) * chunk}
+    document = new_document(
+        classes=names,
+        named=False,
+        values=list(range(labels)),
+        form=vars(form),
+        image_spec=None,
+        reasons=[""],
+        parts=[{**part, "masks": False}],
     )
-    about = {
-        "kind": KIND, "version": VERSION, "rows": rows, "classes": [str(label) for label in range(labels)],
-        "named": False, "reasons": [""], "form": vars(form), "image_spec": None, "dtype": form.dtype,
-    }  # fmt: skip
-    with open_sink(out, rows, shape, form.dtype) as sink:
-        for start in range(0, rows, block):
-            drawn = rng.integers(0, 256, (min(block, rows - start), *shape), np.uint8)
-            sink.append(drawn.astype(np.float32) / 255 if form.dtype == "float32" else drawn)
-        sink.finish(columns, about, FittedOn())
+    noise = folder / "noise.npy"
+    images = np.lib.format.open_memmap(noise, "w+", form.dtype, (rows, *shape))
+    for start in range(0, rows, block):
+        drawn = rng.integers(0, 256, (min(block, rows - start), *shape), np.uint8)
+        images[start : start + block] = drawn.astype(np.float32) / 255 if form.dtype == "float32" else drawn
+    columns = Columns.of(1 + order % (labels - 1), seed=order, score=np.zeros(rows))
+    write_stores([Store([images], columns, document)], out, progress=False)
+    noise.unlink()
     return out
 
 
@@ -117,7 +120,7 @@ class ByHand(Dataset[Any]):
 
     def __init__(self, train: GANAugmentedDataset, kind: str, pool: Path) -> None:
         self.form, self.start, self.transform = KINDS[kind], len(train.base), to_float()
-        self.images = np.load(pool / "images-00000.npy", mmap_mode="r")
+        self.images = np.load(pool / part_name(0) / "images-00000.npy", mmap_mode="r")
         origins = [train.origin(index) for index in range(self.start, len(train))]
         self.rows = [origin.row for origin in origins]
         labels = [origin.label for origin in origins]

@@ -6,6 +6,7 @@ a full disk leaves no folder that looks whole.
 
 import contextlib
 import glob
+import hashlib
 import json
 import os
 import shutil
@@ -33,6 +34,7 @@ __all__ = [
     "read_tensors",
     "refuse_existing",
     "storing",
+    "sync_folder",
     "versions",
     "write_bytes",
     "write_json",
@@ -45,18 +47,25 @@ _LONGEST = 200
 
 
 @contextlib.contextmanager
-def storing(path: str | Path) -> Iterator[None]:
-    """Turns the operating system's refusal to write into a StorageError that says what to do."""
+def storing(path: str | Path, left: str | None = None) -> Iterator[None]:
+    """Turns the operating system's refusal to write into a StorageError that says what to do.
+
+    Args:
+        path: What is written.
+        left: What is there after a refusal, for the message, also where a part of it was refused; None where a refusal
+            leaves nothing.
+    """
     try:
         yield
-    except StorageError:
-        raise
     except OSError as error:
+        refused = error.__cause__ if isinstance(error, StorageError) else error
+        if refused is not error and (left is None or not isinstance(refused, OSError)):
+            raise
         raise StorageError(
             error.errno,
-            f"could not write {path}: {error.strerror or error}; nothing half-written was left behind. "
+            f"could not write {path}: {refused.strerror or refused}; {left or 'nothing half-written was left behind'}. "
             "Free some space or give a folder that can be written to, and run it again",
-        ) from error
+        ) from refused
 
 
 def refuse_existing(folder: str | Path, what: str) -> None:
@@ -110,10 +119,10 @@ def new_folder(folder: str | Path, what: str) -> Iterator[Path]:
             yield work
             with storing(folder):
                 (work / _LOCK).unlink()
-                _sync_folder(work)
+                sync_folder(work)
                 os.chmod(work, 0o777 & ~_umask())
                 _put_in_place(work, folder, what)
-                _sync_folder(folder.parent)
+                sync_folder(folder.parent)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
@@ -141,7 +150,8 @@ def _umask() -> int:
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Has the names of a folder's files survive a power cut, where the file system can."""
     with contextlib.suppress(OSError):  # not every file system syncs folders
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -170,9 +180,11 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes named tensors as safetensors, whole or not at all."""
-    write_bytes(path, save_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Writes named tensors as safetensors, whole or not at all, and returns the SHA-256 of the file."""
+    content = save_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    write_bytes(path, content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def _is_file(path: Path) -> bool:
@@ -193,16 +205,17 @@ def check_names(names: Any, what: str) -> list[str]:
     return names
 
 
-def read_json(path: str | Path, kind: str, version: int) -> dict[str, Any]:
+def read_json(path: str | Path, kind: str, version: int, *, oldest: int = 1) -> dict[str, Any]:
     """Reads an artifact's JSON and checks that it is of this kind and version.
 
     Args:
         path: The file.
         kind: What its "kind" must be, such as "gan_augment synthesizer".
         version: The newest "version" that this library reads.
+        oldest: The oldest one.
 
     Raises:
-        ArtifactError: It is missing, damaged, of another kind or of a newer version.
+        ArtifactError: It is missing, damaged, of another kind or of another version.
     """
     path = Path(path)
     if not _is_file(path):
@@ -218,11 +231,13 @@ def read_json(path: str | Path, kind: str, version: int) -> dict[str, Any]:
     found = value.get("kind") if isinstance(value, dict) else None
     if found != kind:
         raise ArtifactError(f"expected {path} to describe a {kind}, found kind {found!r}")
-    if not isinstance(value.get("version"), int) or not 1 <= value["version"] <= version:
-        raise ArtifactError(
-            f"expected {path} to be of version 1 to {version}, found {value.get('version')!r}; "
-            "a newer release of gan_augment is needed to read it"
-        )
+    own = value.get("version")
+    if not isinstance(own, int) or not oldest <= own <= version:
+        wanted = f"{oldest} to {version}" if oldest < version else str(version)
+        old = isinstance(own, int) and own < oldest
+        newer = "a newer release of gan_augment is needed to read it"
+        told = "it was written by an older release: make it anew" if old else newer
+        raise ArtifactError(f"expected {path} to be of version {wanted}, found {own!r}; {told}")
     return value
 
 

@@ -98,7 +98,7 @@ def test_fit_build_and_train_with_the_users_own_loader(folder: Path, gan: Path, 
     assert sum(len(images) for images, _ in batches) == 120
     assert batches[0][0].shape[1:] == (3, 16, 16)
     again = run("build", gan, "--like", folder, "--out", tmp_path / "second", "--judge", tmp_path / "judge", "--json")
-    first, second = tmp_path / "pool" / "images-00000.npy", tmp_path / "second" / "images-00000.npy"
+    first, second = (tmp_path / name / "part-00000" / "images-00000.npy" for name in ("pool", "second"))
     assert first.read_bytes() == second.read_bytes()
     assert json.loads(again.stdout)["kept"] == result["kept"]
 

@@ -49,6 +49,7 @@ FLOORS = {
     "locks": 0,
     "folds": 0,
     "machine": 0,
+    "ranks": 0,
     "options": 0,
     "errors": 0,
     "types": 0,

@@ -1,232 +1,251 @@
-"""Building a pool: draw in fixed, padded, numbered chunks; decide; store."""
+"""Building a pool, or a further part of one: in memory, or in a folder where a later run goes on with it."""
 
-import math
+import contextlib
 import os
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from tqdm import tqdm
+import torch
 
-from gan_augment.artifacts import refuse_existing, versions
-from gan_augment.balance import SamplingStrategy, class_index, numbers_to_add
-from gan_augment.errors import ConfigError, DataMismatchWarning, SmallClassWarning
-from gan_augment.fingerprint import FittedOn, group_name, hash_items, hash_json
-from gan_augment.pool.draw import Drawer, drawn_spec
-from gan_augment.pool.store import KIND, VERSION, Columns, Store
-from gan_augment.pool.write import open_sink
-from gan_augment.seeds import derive, row_seeds
-from gan_augment.selection.compose import extractors_of
-from gan_augment.selection.domain import DomainSelector
-from gan_augment.source import RawView
-from gan_augment.synthesizers.checks import match_classes
-from gan_augment.types import Candidates, Decision, IntArray, NeedsParents, Selector, Synthesizer
+from gan_augment.artifacts import refuse_existing, storing, sync_folder, write_json
+from gan_augment.errors import ArtifactError, DataError, SmallClassWarning
+from gan_augment.fingerprint import FittedOn
+from gan_augment.locks import exclusive
+from gan_augment.pool.columns import Columns
+from gan_augment.pool.document import appended, new_document, with_part
+from gan_augment.pool.draw import Drawer
+from gan_augment.pool.drawing import Drawing, drawer_of
+from gan_augment.pool.grow import joined
+from gan_augment.pool.layout import LOCK, PLAN, POOL, part_name
+from gan_augment.pool.order import Order, seen_by
+from gan_augment.pool.plan import check_settings
+from gan_augment.pool.progress import Progress
+from gan_augment.pool.read import read_store
+from gan_augment.pool.shards import remove_partial
+from gan_augment.pool.store import Store
+from gan_augment.pool.verify import check_resumed, check_same
+from gan_augment.pool.work import KEPT, FolderWork, MemoryWork, as_json, clean_part
+from gan_augment.ranks import Ranks
 
-__all__ = ["build_store", "seen_by"]
-
-_CALIBRATION = 128
+__all__ = ["build_store", "extend_store"]
 
 
 def build_store(
-    synthesizer: Synthesizer,
-    like: Any,
-    *,
-    selector: Selector | None,
-    sampling_strategy: SamplingStrategy,
-    counts: Mapping[Any, int] | None,
-    domains: Sequence[Any] | npt.NDArray[Any] | None,
-    reserve: float,
-    out: str | os.PathLike[str] | None,
-    seed: int,
-    progress: bool,
+    order: Order, out: str | os.PathLike[str] | None, *, progress: bool, distributed: bool, stacklevel: int
 ) -> Store:
     """Draws candidates for the classes of a dataset, has the selector decide, and stores all of them.
 
-    Arguments, warnings and errors are those of `SyntheticPool.build`. The rows are ordered by class; row i of a class
-    is drawn from a seed that depends on `seed`, the class and i.
+    Args:
+        order: What is to be drawn.
+        out: The folder; None for memory.
+        progress: Whether to show a bar on a terminal.
+        distributed: Whether the processes that a launcher started share the work.
+        stacklevel: Of warnings, where 1 is the caller.
+
+    Raises:
+        ArtifactError: The folder holds something else, or what was begun there has other settings.
+        StorageError: The disk refused; what was finished is kept.
     """
+    drawer = drawer_of(order)
+    fitted_on = seen_by(order.synthesizer, order.view, order.selector, stacklevel=stacklevel + 2)
+    asked = as_json(order.asked(drawer.spec, drawer.chunk))
     folder = None if out is None else Path(out)
-    if folder is not None:
-        refuse_existing(folder, "pool")
-    _check_parts(synthesizer, selector)
-    if not (math.isfinite(reserve) and reserve >= 1):
-        raise ConfigError(f"expected reserve= of at least 1 candidate for each needed image, found {reserve}")
-    view = RawView.of(like, progress=progress)
-    needed = _needed(view, sampling_strategy, counts)
-    names, domain = _domains(domains, len(view))
-    mapping = match_classes(view.classes, synthesizer.num_classes, synthesizer.class_names, sorted(needed))
-    fitted_on = seen_by(synthesizer, view, selector, stacklevel=4)
-    if isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents:
-        synthesizer.bind(view)
-    spec = drawn_spec(synthesizer, view, int(mapping[min(needed)]))
-    drawer = Drawer(synthesizer, mapping, spec, extractors_of(selector), view.classes)
-    if selector is not None:
-        selector.fit(drawer.real(view, domain))
-        selector.calibrate(_calibration(drawer, sorted(needed), derive(seed, "calibration")))
-    plan = {label: math.ceil(number * reserve) for label, number in needed.items()}
-    about = {
-        "kind": KIND,
-        "version": VERSION,
-        "classes": view.classes,
-        "named": True,
-        "values": view.values,
-        "image_spec": spec.to_json(),
-        "form": vars(replace(spec.form, shape=spec.raw_shape)),
-        "dtype": spec.form.dtype,
-        "needed": {view.classes[label]: number for label, number in needed.items()},
-        "reserve": float(reserve),
-        "seed": int(seed),
-        "selector": None if selector is None else selector.settings(),
-        "notes": [] if selector is None else selector.notes(view.classes),
-        "domains": names,
-        "like": {"items": len(view), "identity": view.identity},
-        "fingerprint": _chain(synthesizer, view, selector),
-        "versions": versions(),
-    }
-    store = _fill(drawer, plan, selector, about, fitted_on, folder, progress)
-    _warn_of_empty(store)
+    if folder is not None and (folder / POOL).exists():
+        return _whole_already(folder, order, drawer, asked)
+    if folder is not None and not (folder / part_name(0) / PLAN).exists():
+        _refuse_others(folder)
+    drawing = Drawing(order, drawer)
+    if folder is None:
+        store = _in_memory(drawing, fitted_on, asked, progress)
+    else:
+        store = _in_folder(drawing, folder, None, fitted_on, asked, progress, distributed)
+    drawing.warn(stacklevel + 1)
+    _warn_of_empty(store, stacklevel + 2)
     return store
 
 
-def _domains(domains: Sequence[Any] | npt.NDArray[Any] | None, items: int) -> tuple[list[str] | None, IntArray | None]:
-    """Returns the names of the domains, sorted, and the number of each item's among them."""
-    if domains is None:
-        return None, None
-    if len(domains) != items:
-        raise ConfigError(f"expected domains= of each of the {items} items of like=, found {len(domains)}")
-    names, numbers = np.unique([group_name(domain) for domain in domains], return_inverse=True)
-    return names.tolist(), numbers.astype(np.int64)
+def extend_store(store: Store, order: Order, *, progress: bool, distributed: bool, stacklevel: int) -> Store:
+    """Draws a further part of a pool; the parts that are there stay as they are.
+
+    Raises:
+        DataError: The images would be of another type or size.
+        ArtifactError, StorageError: See `build_store`.
+    """
+    drawer = drawer_of(order)
+    fitted_on = seen_by(order.synthesizer, order.view, order.selector, stacklevel=stacklevel + 2)
+    asked = as_json(order.asked(drawer.spec, drawer.chunk))
+    _refuse_same_rows(store, asked)
+    drawing = Drawing(order, drawer)
+    if store.folder is None:
+        grown = joined([store, _in_memory(drawing, fitted_on, asked, progress)])
+    else:
+        grown = _in_folder(drawing, store.folder, store, fitted_on, asked, progress, distributed)
+    drawing.warn(stacklevel + 1)
+    return grown
 
 
-def _check_parts(synthesizer: Any, selector: Any) -> None:
-    if not isinstance(synthesizer, Synthesizer):
-        raise ConfigError(
-            f"expected a synthesizer (from ga.fit, ga.load or ga.wrap), found {type(synthesizer).__name__}"
-        )
-    if selector is not None and (isinstance(selector, type) or not hasattr(selector, "decide")):
-        raise ConfigError(f"expected a selector such as ga.CentroidSelector(judge), or None, found {selector!r:.80}")
+def _refuse_same_rows(store: Store, asked: Mapping[str, Any]) -> None:
+    for part in store.document["parts"]:
+        own = part.get("settings") or {}
+        if all(own.get(name) == asked[name] for name in ("seed", "synthesizer")) and set(own["needed"]) & set(
+            asked["needed"]
+        ):
+            raise ArtifactError(
+                f"expected a seed of which the pool holds no rows, found {asked['seed']}, by which the same "
+                "synthesizer drew rows of the same classes already; give another seed=, or none"
+            )
 
 
-def seen_by(synthesizer: Synthesizer, view: RawView, selector: Selector | None, *, stacklevel: int) -> FittedOn:
-    """Returns what drawn images depend on, and warns if the synthesizer knows images that the dataset does not hold."""
-    own: FittedOn = FittedOn.of(synthesizer)
-    others = np.setdiff1d(own.images, view.hashes)
-    if len(others):
-        warnings.warn(
-            f"the synthesizer was fitted on {len(own.images)} images of which {len(others)} are not in the dataset; if "
-            "they are images that you test on, the test is worth nothing: check with ga.check_no_overlap(test, pool)",
-            DataMismatchWarning,
-            stacklevel=stacklevel,
-        )
-    judges = [FittedOn.of(extractor) for extractor in extractors_of(selector)]
-    return FittedOn.union(own, *judges, FittedOn(view.hashes, view.group_hashes))
+def _refuse_others(folder: Path) -> None:
+    """A lock without anything else is what is left of a build that ended before it began."""
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK, part_name(0)}:
+        part = folder / part_name(0)
+        if not part.exists() or all(path.name.startswith(".") for path in part.iterdir()):
+            return
+    refuse_existing(folder, "pool")
 
 
-def _warn_of_empty(store: Store) -> None:
-    kept = np.bincount(store.columns.label[store.columns.keep], minlength=len(store.about["classes"]))
-    drawn = np.bincount(store.columns.label, minlength=len(store.about["classes"]))
-    empty = [store.about["classes"][label] for label in np.flatnonzero((drawn > 0) & (kept == 0)).tolist()]
+def _whole_already(folder: Path, order: Order, drawer: Drawer, asked: Mapping[str, Any]) -> Store:
+    """Returns a pool that is whole, where it is the one that is ordered."""
+    store = read_store(folder)
+    first = store.document["parts"][0]
+    try:
+        check_settings(asked, first.get("settings"), f"the pool in {folder}")
+    except ArtifactError as error:
+        raise ArtifactError(f"expected {folder} not to exist yet, or to be the same pool: {error}") from None
+    if not order.known:
+        check_same(store, drawer, folder)
+    with contextlib.suppress(OSError, ArtifactError), exclusive(folder / LOCK, f"the pool {folder}"):
+        remove_partial(folder)
+        for part in store.document["parts"]:
+            clean_part(folder / part["folder"])
+    return store
+
+
+# -- memory ---------------------------------------------------------------------------------------------------------
+
+
+def _document(drawing: Drawing, record: Mapping[str, Any]) -> dict[str, Any]:
+    view, spec = drawing.order.view, drawing.drawer.spec
+    return new_document(
+        classes=view.classes,
+        named=True,
+        values=view.values,
+        form=drawing.order.form(spec),
+        image_spec=spec.to_json(),
+        reasons=drawing.reasons,
+        parts=[record],
+    )
+
+
+def _in_memory(drawing: Drawing, fitted_on: FittedOn, asked: dict[str, Any], progress: bool) -> Store:
+    work = MemoryWork(drawing.plan)
+    bar = Progress(drawing.plan, drawing.order.view.classes, shown=progress, work=None, mine=work.pending())
+    with bar.waiting():
+        drawing.draw(work, work.pending(), bar)
+    columns = Columns.concatenate(list(drawing.decide(work)))
+    images, masks = work.arrays()
+    own = {"folder": part_name(0), "rows": len(columns), "chunk": drawing.plan.chunk, "masks": masks is not None}
+    document = _document(drawing, {**own, **drawing.record(asked)})
+    return Store([images], columns, document, fitted_on, masks=None if masks is None else [masks])
+
+
+# -- a folder -------------------------------------------------------------------------------------------------------
+
+
+def _in_folder(
+    drawing: Drawing,
+    folder: Path,
+    grown: Store | None,
+    fitted_on: FittedOn,
+    asked: dict[str, Any],
+    progress: bool,
+    distributed: bool,
+) -> Store:
+    """Draws a part into a folder, behind those of `grown` where it is given."""
+    spec, number = drawing.drawer.spec, 0 if grown is None else len(grown.document["parts"])
+    work = FolderWork(folder / part_name(number), drawing.plan, (spec.channels, *spec.raw_shape), spec.form.dtype)
+    ranks = Ranks.find() if distributed else Ranks(torch.device("cpu"))
+    with _left_as_found(folder, work, ranks.count == 1), ranks, contextlib.ExitStack() as held:
+        pending = ranks.told(lambda: _begin(held, work, folder, drawing.drawer, asked))
+        mine = pending[ranks.index :: ranks.count]
+        classes = drawing.order.view.classes
+        bar = Progress(drawing.plan, classes, shown=progress and ranks.first, work=work, mine=mine)
+        with bar.waiting():
+            with work.writing():
+                drawing.draw(work, mine, bar)
+            ranks.any(False)
+        ranks.told(lambda: _publish(drawing, work, folder, grown, fitted_on, asked))
+    return read_store(folder)
+
+
+def _begin(
+    held: contextlib.ExitStack, work: FolderWork, folder: Path, drawer: Drawer, asked: Mapping[str, Any]
+) -> list[int]:
+    """Claims the folder, and returns the shards that are to be drawn, having checked that it is the same drawing."""
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        held.enter_context(exclusive(folder / LOCK, f"the pool {folder}"))
+    work.begin(asked)
+    pending = work.pending()
+    if finished := sorted(set(range(len(work.plan.shards))) - set(pending)):
+        check_resumed(work, drawer, folder, finished[0])
+    return pending
+
+
+@contextlib.contextmanager
+def _left_as_found(folder: Path, work: FolderWork, alone: bool) -> Iterator[None]:
+    """Leaves nothing behind where it fails before a shard is finished; where there are some, a later call goes on."""
+    there = folder.exists()
+    try:
+        yield
+    except BaseException:
+        if alone and not (folder / LOCK).exists():  # else somebody else works there
+            work.give_up()
+            if not there:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+        raise
+
+
+def _publish(
+    drawing: Drawing,
+    work: FolderWork,
+    folder: Path,
+    grown: Store | None,
+    fitted_on: FittedOn,
+    asked: dict[str, Any],
+) -> None:
+    """Has all be decided, writes the columns and, last, `pool.json`: from then on the part is there."""
+    columns = drawing.decide(work)
+    if grown is None:
+        record = work.finish(columns, fitted_on)
+        document = _document(drawing, {**record, **drawing.record(asked)})
+    else:
+        other = _document(drawing, {"rows": 0, "masks": grown.masks is not None})
+        document, recoded = appended(grown.document, other)
+        record = work.finish(map(recoded, columns), fitted_on)
+        if record["masks"] != (grown.masks is not None):
+            raise DataError("expected a synthesizer that draws masks if and only if those of the pool's rows did")
+        document = with_part(document, {**record, **drawing.record(asked)})
+    with storing(folder, left=KEPT):
+        write_json(folder / POOL, document)
+        sync_folder(folder)
+        work.clean()
+
+
+def _warn_of_empty(store: Store, stacklevel: int) -> None:
+    classes = store.document["classes"]
+    kept = np.bincount(store.columns.label[store.columns.keep], minlength=len(classes))
+    drawn = np.bincount(store.columns.label, minlength=len(classes))
+    empty = [classes[label] for label in np.flatnonzero((drawn > 0) & (kept == 0)).tolist()]
     if empty:
         warnings.warn(
             f"no candidate of {', '.join(empty)} was kept: slots of these classes will repeat real images. Train the "
             "synthesizer for more steps, or look at the rejected ones with pool.rejected()",
             SmallClassWarning,
-            stacklevel=4,
+            stacklevel=stacklevel,
         )
-
-
-def _needed(view: RawView, strategy: SamplingStrategy, counts: Mapping[Any, int] | None) -> dict[int, int]:
-    if counts is not None:
-        held = {key: view.counts[class_index(key, view.classes, view.values, "counts=")] for key in counts}
-        strategy = {key: int(number) + int(held[key]) for key, number in counts.items()}
-    needed = numbers_to_add(strategy, view.targets, view.classes, view.values)
-    if not needed:
-        raise ConfigError(
-            f"expected a class that needs images under sampling_strategy={strategy!r}, found none (the classes have "
-            f"{', '.join(map(str, view.counts))} images); give counts={{class: number}}"
-        )
-    return needed
-
-
-def _chain(synthesizer: Synthesizer, view: RawView, selector: Selector | None) -> dict[str, Any]:
-    own = getattr(synthesizer, "fingerprint", None)
-    seeing = [extractor.fingerprint for extractor in extractors_of(selector)]
-    return {
-        "synthesizer": own if isinstance(own, dict) else "unknown",
-        "like": hash_items(view.hashes),
-        "extractor": None if not seeing else seeing[0] if len(seeing) == 1 else hash_json(seeing),
-        "selector": None if selector is None else hash_json(selector.settings()),
-    }
-
-
-def _calibration(drawer: Drawer, labels: list[int], seed: int) -> Candidates:
-    parts = []
-    for label in labels:
-        wanted = np.full(_CALIBRATION, label)
-        seeds = row_seeds(seed, label, _CALIBRATION)
-        drawn = drawer.draw(wanted, seeds)
-        parts.append(drawer.candidates(drawn.arrays, wanted, seeds, drawn.parents))
-    return Candidates.concatenate(parts)
-
-
-def _fill(
-    drawer: Drawer,
-    plan: Mapping[int, int],
-    selector: Selector | None,
-    about: dict[str, Any],
-    fitted_on: FittedOn,
-    out: Path | None,
-    progress: bool,
-) -> Store:
-    """Draws the planned rows chunk by chunk and returns the store they went to."""
-    labels = np.repeat(sorted(plan), [plan[label] for label in sorted(plan)])
-    at_once = selector is not None and (selector.whole_set or isinstance(selector, DomainSelector))
-    draws = derive(about["seed"], "candidates")
-    seeds = np.concatenate([row_seeds(draws, label, plan[label]) for label in sorted(plan)])
-    shape = (drawer.spec.channels, *drawer.spec.raw_shape)
-    with open_sink(out, len(labels), shape, drawer.spec.form.dtype) as sink:
-        parents, seen, decisions = [], [], []
-        with tqdm(total=len(labels), desc="drawing", disable=None if progress else True, leave=False) as bar:
-            for start in range(0, len(labels), drawer.chunk):
-                chunk = slice(start, start + drawer.chunk)
-                drawn = drawer.draw(labels[chunk], seeds[chunk])
-                sink.append(drawn.arrays, drawn.masks)
-                parents.append(drawn.parents)
-                if selector is not None:
-                    seen.append(drawer.candidates(drawn.arrays, labels[chunk], seeds[chunk], drawn.parents))
-                    if not at_once:
-                        decisions.append(selector.decide(seen.pop()))
-                bar.update(len(drawn.arrays))
-        if selector is not None and at_once:
-            every = Candidates.concatenate(seen)
-            decisions = [selector.decide(every)]
-            if isinstance(selector, DomainSelector):
-                about["domain_report"] = selector.report(every, decisions[0], about["classes"]).to_json()
-        decision = Decision.concatenate(decisions) if decisions else None
-        reasons, reason = _codes(decision, len(labels))
-        weight = None if decision is None else decision.weight
-        columns = Columns(
-            label=labels,
-            seed=seeds,
-            score=np.full(len(labels), np.nan, np.float32) if decision is None else decision.score,
-            keep=np.ones(len(labels), bool) if decision is None else decision.keep,
-            reason=reason,
-            parent=np.concatenate(parents),
-            weight=np.ones(len(labels), np.float32) if weight is None else weight,
-        )
-        about = {**about, "rows": len(labels), "reasons": reasons}
-        sink.finish(columns, about, fitted_on)
-    return sink.store(columns, about, fitted_on)
-
-
-def _codes(decision: Decision | None, rows: int) -> tuple[list[str], IntArray]:
-    """Returns the distinct reasons, the empty one first, and each row's index among them."""
-    if decision is None:
-        return [""], np.zeros(rows, np.int64)
-    found, index = np.unique(decision.reason, return_inverse=True)
-    reasons = ["", *(text for text in found.tolist() if text)]
-    return reasons, np.array([reasons.index(text) for text in found.tolist()], np.int64)[index]

@@ -10,14 +10,15 @@ from gan_augment.artifacts import storing
 from gan_augment.errors import ArtifactError
 from gan_augment.fingerprint import hash_items, hash_json
 from gan_augment.locks import exclusive
-from gan_augment.pool.build import seen_by
+from gan_augment.pool.layout import POOL
+from gan_augment.pool.order import seen_by
 from gan_augment.pool.pool import SyntheticPool
 from gan_augment.source import RawView
 from gan_augment.types import Synthesizer
 
 __all__ = ["cache_folder", "cached_pool"]
 
-_NEWEST = 1
+_NEWEST = 2
 """To be raised when pools are drawn in another way than before."""
 
 
@@ -72,11 +73,11 @@ def cached_pool(
     form = [vars(view.full_form), view.value_range]
     key = hash_json([_NEWEST, drawn, seen, form, {str(label): number for label, number in counts.items()}, seed])
     path = Path(folder) / key
-    if not path.exists():
+    if not (path / POOL).exists():
         with storing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         with exclusive(path.with_name(f".{key}.lock"), f"the pool {path}", wait=True):
-            if not path.exists():
+            if not (path / POOL).exists():
                 with contextlib.suppress(ArtifactError):  # where there are no locks, another may have been faster
                     return build(path)
     pool = SyntheticPool.open(path)

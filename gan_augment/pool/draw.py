@@ -15,7 +15,7 @@ from gan_augment.selection.eyes import Eye, Seen, group_numbers
 from gan_augment.source import RawView
 from gan_augment.types import Candidates, Extractor, IntArray, Synthesizer
 
-__all__ = ["Drawer", "Drawn", "drawn_spec"]
+__all__ = ["Drawer", "Drawn", "Sight", "drawn_spec"]
 
 
 class Drawn(NamedTuple):
@@ -57,75 +57,24 @@ def drawn_spec(synthesizer: Synthesizer, view: RawView, label: int) -> ImageSpec
     return ImageSpec(form=form, grid=own.grid, low=own.low, high=own.high, fit=fit)
 
 
-class Drawer:
-    """Draws rows as raw arrays, and gives the columns that a selector sees.
+class Sight:
+    """Gives the columns that a selector sees, of rows of raw arrays and of real images.
 
     Args:
-        synthesizer: Who draws.
-        mapping: For each class of the dataset, the synthesizer's class.
-        spec: From `drawn_spec`.
+        spec: How raw images map to [-1, 1].
         extractors: The selector's, the main one first; none where it needs none.
         classes: The dataset's class names.
 
     Attributes:
-        chunk: Rows drawn together: fixed by the grid, and padded, so that a row drawn again is the same bit for bit on
-            one machine.
+        chunk: Rows seen together: fixed by the grid, and padded.
 
     Raises:
         ConfigError: An extractor was fitted on images of another type, or lacks a class.
     """
 
-    def __init__(
-        self,
-        synthesizer: Synthesizer,
-        mapping: IntArray,
-        spec: ImageSpec,
-        extractors: Sequence[Extractor],
-        classes: Sequence[str],
-    ) -> None:
-        self.synthesizer, self.mapping, self.spec = synthesizer, mapping, spec
-        self.chunk = batch_rows(spec.grid)
+    def __init__(self, spec: ImageSpec, extractors: Sequence[Extractor], classes: Sequence[str]) -> None:
+        self.spec, self.chunk = spec, batch_rows(spec.grid)
         self._eyes = [Eye(extractor, spec, classes) for extractor in extractors]
-
-    def draw(self, labels: IntArray, seeds: IntArray, sources: Tensor | None = None, *, padded: bool = True) -> Drawn:
-        """Draws rows in chunks of the same size, filled up with the last row.
-
-        Args:
-            labels: `(n,)` classes of the dataset.
-            seeds: `(n,)`.
-            sources: `(n, C, *grid)`, real images to draw from, for an image-conditioned synthesizer.
-            padded: Whether to fill up: a row drawn again is the same bit for bit only so.
-
-        Raises:
-            SynthesizerError: It draws NaN, or images of other channels.
-        """
-        parts = []
-        for start in range(0, len(labels), self.chunk):
-            count = min(self.chunk, len(labels) - start)
-            rows = np.minimum(np.arange(start, start + (self.chunk if padded else count)), len(labels) - 1)
-            given = None if sources is None else {"source": sources[torch.from_numpy(rows)]}
-            drawn = self.synthesizer.sample(self.mapping[labels[rows]], seeds[rows], conditions=given)
-            if not drawn.images.isfinite().all():
-                raise SynthesizerError(
-                    "expected finite images from the synthesizer, found NaN; its weights are no good"
-                )
-            arrays = self.spec.encode(self._channels(drawn.images[:count]))
-            parents = np.full(count, -1, np.int64) if drawn.parents is None else drawn.parents[:count]
-            masks = None if drawn.masks is None else self.spec.encode_masks(drawn.masks[:count])
-            parts.append(Drawn(arrays, parents, masks))
-        arrays, parents = (np.concatenate([part[at] for part in parts]) for at in (0, 1))
-        found = [part.masks for part in parts if part.masks is not None]
-        return Drawn(arrays, parents, np.concatenate(found) if found else None)
-
-    def _channels(self, images: Tensor) -> Tensor:
-        found, wanted = images.shape[1], self.spec.channels
-        if found == wanted:
-            return images
-        if found == 1:
-            return images.expand(-1, wanted, *images.shape[2:])
-        if wanted == 1:
-            return images.mean(dim=1, keepdim=True)
-        raise SynthesizerError(f"expected samples of {wanted} channels as in the dataset, found {found}")
 
     def candidates(
         self, arrays: npt.NDArray[Any], labels: IntArray, seeds: IntArray, parents: IntArray | None = None
@@ -171,3 +120,73 @@ class Drawer:
             first.features, labels, first.probs, first.entropy, logits,
             seeds=seeds, parents=parents, fold=first.fold, also=also,
         )  # fmt: skip
+
+
+class Drawer(Sight):
+    """Draws rows as raw arrays, and gives the columns that a selector sees.
+
+    Args:
+        synthesizer: Who draws.
+        mapping: For each class of the dataset, the synthesizer's class.
+        spec: From `drawn_spec`.
+        extractors: The selector's, the main one first; none where it needs none.
+        classes: The dataset's class names.
+
+    Attributes:
+        chunk: Rows drawn together: fixed by the grid, and padded, so that a row drawn again is the same bit for bit on
+            one machine.
+
+    Raises:
+        ConfigError: An extractor was fitted on images of another type, or lacks a class.
+    """
+
+    def __init__(
+        self,
+        synthesizer: Synthesizer,
+        mapping: IntArray,
+        spec: ImageSpec,
+        extractors: Sequence[Extractor],
+        classes: Sequence[str],
+    ) -> None:
+        super().__init__(spec, extractors, classes)
+        self.synthesizer, self.mapping = synthesizer, mapping
+
+    def draw(self, labels: IntArray, seeds: IntArray, sources: Tensor | None = None, *, padded: bool = True) -> Drawn:
+        """Draws rows in chunks of the same size, filled up with the last row.
+
+        Args:
+            labels: `(n,)` classes of the dataset.
+            seeds: `(n,)`.
+            sources: `(n, C, *grid)`, real images to draw from, for an image-conditioned synthesizer.
+            padded: Whether to fill up: a row drawn again is the same bit for bit only so.
+
+        Raises:
+            SynthesizerError: It draws NaN, or images of other channels.
+        """
+        parts = []
+        for start in range(0, len(labels), self.chunk):
+            count = min(self.chunk, len(labels) - start)
+            rows = np.minimum(np.arange(start, start + (self.chunk if padded else count)), len(labels) - 1)
+            given = None if sources is None else {"source": sources[torch.from_numpy(rows)]}
+            drawn = self.synthesizer.sample(self.mapping[labels[rows]], seeds[rows], conditions=given)
+            if not drawn.images.isfinite().all():
+                raise SynthesizerError(
+                    "expected finite images from the synthesizer, found NaN; its weights are no good"
+                )
+            arrays = self.spec.encode(self._channels(drawn.images[:count]))
+            parents = np.full(count, -1, np.int64) if drawn.parents is None else drawn.parents[:count]
+            masks = None if drawn.masks is None else self.spec.encode_masks(drawn.masks[:count])
+            parts.append(Drawn(arrays, parents, masks))
+        arrays, parents = (np.concatenate([part[at] for part in parts]) for at in (0, 1))
+        found = [part.masks for part in parts if part.masks is not None]
+        return Drawn(arrays, parents, np.concatenate(found) if found else None)
+
+    def _channels(self, images: Tensor) -> Tensor:
+        found, wanted = images.shape[1], self.spec.channels
+        if found == wanted:
+            return images
+        if found == 1:
+            return images.expand(-1, wanted, *images.shape[2:])
+        if wanted == 1:
+            return images.mean(dim=1, keepdim=True)
+        raise SynthesizerError(f"expected samples of {wanted} channels as in the dataset, found {found}")

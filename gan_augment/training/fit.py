@@ -27,7 +27,7 @@ from gan_augment.training.interrupt import interruptible
 from gan_augment.training.log import TrainingLog
 from gan_augment.training.observe import Observer
 from gan_augment.training.prepare import Prepared, prepare, recipe_with
-from gan_augment.training.ranks import Ranks
+from gan_augment.ranks import Ranks
 from gan_augment.training.trainer import Trainer
 from gan_augment.training.watch import Stop, Watch
 

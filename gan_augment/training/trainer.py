@@ -15,7 +15,7 @@ from gan_augment.networks import NetworkSpec
 from gan_augment.recipes import Part, Recipe, Tools, Update
 from gan_augment.seeds import derive
 from gan_augment.training.precision import lower_precision
-from gan_augment.training.ranks import Ranks
+from gan_augment.ranks import Ranks
 
 __all__ = ["Trainer"]
 

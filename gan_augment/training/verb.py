@@ -71,7 +71,7 @@ def fit(
     from gan_augment.synthesizers import load
     from gan_augment.training import fit as fit_synthesizer
     from gan_augment.training.plan import plan
-    from gan_augment.training.ranks import is_first
+    from gan_augment.ranks import is_first
 
     began = time.monotonic()
     refuse_existing(out, "synthesizer")

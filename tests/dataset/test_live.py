@@ -79,7 +79,7 @@ def test_a_pool_that_is_found_again_warns_as_when_it_was_drawn(tmp_path: Path) -
 def test_a_damaged_pool_is_not_used(tmp_path: Path) -> None:
     GANAugmentedDataset(Pictures(COUNTS), toy_synthesizer(), cache=tmp_path, progress=False)
     (kept,) = [path for path in tmp_path.iterdir() if path.is_dir()]
-    (kept / "images-00000.npy").write_bytes(b"no images")
+    (kept / "part-00000" / "images-00000.npy").write_bytes(b"no images")
     with pytest.raises(ArtifactError, match=kept.name):
         GANAugmentedDataset(Pictures(COUNTS), toy_synthesizer(), cache=tmp_path, progress=False)
 

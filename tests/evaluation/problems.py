@@ -13,7 +13,9 @@ from gan_augment.evaluation import HeldOut, Protocol, TrainingSet
 from gan_augment.fingerprint import FittedOn, hash_image
 from gan_augment.forms import RawForm
 from gan_augment.networks import NetworkSpec
-from gan_augment.pool.store import Columns, Store
+from gan_augment.pool.columns import Columns
+from gan_augment.pool.document import new_document
+from gan_augment.pool.store import Store
 from gan_augment.source import RawView
 
 COUNTS = (24, 8, 4)
@@ -45,24 +47,22 @@ def candidates(images: Tensor, labels: Tensor, keep: Sequence[bool], reasons: Se
     """A pool as a selector leaves it: candidates, decisions and reasons."""
     texts = ["", DISAGREES, "far from its class"]
     arrays, count = images.numpy(), len(images)
-    columns = Columns(
-        label=labels.numpy().astype(np.int64),
-        seed=np.full(count, -1, np.int64),
-        score=np.full(count, np.nan, np.float32),
+    columns = Columns.of(
+        labels.numpy().astype(np.int64),
         keep=np.array(keep, bool),
         reason=np.array([texts.index(reason) for reason in reasons], np.int64),
-        parent=np.full(count, -1, np.int64),
-        weight=np.ones(count, np.float32),
     )
-    about = {
-        "classes": [str(label) for label in range(classes)],
-        "named": True,
-        "reasons": texts,
-        "form": vars(RawForm.of(images[0])),
-        "image_spec": None,
-    }
+    document = new_document(
+        classes=[str(label) for label in range(classes)],
+        named=True,
+        values=list(range(classes)),
+        form=vars(RawForm.of(images[0])),
+        image_spec=None,
+        reasons=texts,
+        parts=[{"rows": count, "masks": False}],
+    )
     fitted = FittedOn(np.unique(np.array([hash_image(array) for array in arrays], np.int64)))
-    return ga.SyntheticPool(Store([arrays], columns, about, fitted))
+    return ga.SyntheticPool(Store([arrays], columns, document, fitted))
 
 
 def drawn_pool(seed: int = 50, each: int = 30, *, shape: tuple[int, ...] = (8, 8), signal: float = 1.0) -> Any:

@@ -1,14 +1,5 @@
 """Building a pool: what is drawn, what is decided, and that a folder appears whole or not at all."""
 
-import errno
-import os
-import random
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -17,16 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from gan_augment.artifacts import read_json
 from gan_augment.errors import ArtifactError, ConfigError, StorageError, SynthesizerError
 from gan_augment.images import batch_rows
 from gan_augment.pool import SyntheticPool
+from gan_augment.pool.columns import COLUMNS
 from gan_augment.selection import CentroidSelector
 from gan_augment.synthesizers import wrap
 from gan_augment.training import fit
 from gan_augment.types import Candidates, Decision
 from tests.helpers import (
-    ROOT,
     Pictures,
     draw_by_seed,
     files_of,
@@ -36,6 +26,8 @@ from tests.helpers import (
     untrained_judge,
     view,
 )
+
+COLUMN_FILES = [f"part-00000/{name}.npy" for name in sorted(COLUMNS)]
 
 
 def build(synthesizer: Any = None, like: Any = None, **settings: Any) -> SyntheticPool:
@@ -130,7 +122,7 @@ def test_stored_images_lie_where_the_generator_drew_them() -> None:
 
 def test_numpy_numbers_are_stored_as_json(tmp_path: Path) -> None:
     build(out=tmp_path / "pool", seed=np.int64(3), reserve=np.float32(1.5), counts={np.int64(1): np.int64(4)})
-    about = read_json(tmp_path / "pool" / "pool.json", "gan_augment pool", 1)
+    about = SyntheticPool.open(tmp_path / "pool").about
     assert (about["seed"], about["reserve"], about["rows"]) == (3, 1.5, 6)
 
 
@@ -141,7 +133,7 @@ from tests.helpers import Pictures
 base = Pictures((40, 9, 5), "pil")
 gan = ga.load(sys.argv[1]).bind(base)
 judge = ga.TrainedExtractor.load(sys.argv[2])
-ga.SyntheticPool.build(gan, base, selector=ga.CentroidSelector(judge), reserve=5, out=sys.argv[3], seed=4)
+ga.SyntheticPool.build(gan, base, selector=ga.CentroidSelector(judge), reserve=5, out=sys.argv[3], seed=4, floor=0)
 """
 
 
@@ -151,11 +143,12 @@ def test_the_same_seed_in_two_processes_gives_the_same_bytes(tmp_path: Path) -> 
     judge = toy_judge(base)
     judge.save(tmp_path / "judge")
     torch.manual_seed(7)  # what a process did before does not matter
-    build(gan, base, selector=CentroidSelector(judge), reserve=5, out=tmp_path / "one", seed=4)
+    build(gan, base, selector=CentroidSelector(judge), reserve=5, out=tmp_path / "one", seed=4, floor=0)
     done = run_python(_AGAIN, tmp_path / "gan", tmp_path / "judge", tmp_path / "two", env={"PYTHONHASHSEED": "5"})
     assert done.returncode == 0, done.stderr
     one, two = files_of(tmp_path / "one"), files_of(tmp_path / "two")
-    assert sorted(one) == ["columns.safetensors", "images-00000.npy", "pool.json"]
+    own = ["part-00000/fitted_on.safetensors", "part-00000/images-00000.npy"]
+    assert sorted(one) == sorted([*own, *COLUMN_FILES, "pool.json"])
     assert one == two
     pool = SyntheticPool.open(tmp_path / "one")
     assert not pool.candidates().kept.all()
@@ -302,7 +295,8 @@ def test_a_selector_is_fitted_on_reals_and_calibrated_on_a_draw_of_its_own() -> 
     pool = build(like=base, selector=selector, counts={1: 200, 2: 100}, reserve=1)
     assert len(selector.real) == len(selector.calibration) == 1
     assert selector.real[0].labels.tolist() == base.targets
-    calibration, decided = selector.calibration[0], Candidates.concatenate(selector.decided)
+    calibration, decided = selector.calibration[0], Candidates.concatenate(selector.decided[1:])
+    assert selector.decided[0] is calibration  # whether enough is kept is asked before all is drawn
     assert calibration.seeds is not None
     assert decided.seeds is not None
     assert set(calibration.labels) == {1, 2}
@@ -327,15 +321,21 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "pool").mkdir()
     build(out=tmp_path / "pool")  # an empty folder may be filled
     before = files_of(tmp_path)
-    with pytest.raises(ArtifactError, match="not to exist yet"):
+    with pytest.raises(ArtifactError, match=r"not to exist yet, or to be the same pool.*seed 1 against 0;"):
         build(out=tmp_path / "pool", seed=1)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("all of it")
+    with pytest.raises(ArtifactError, match="not to exist yet, found something there"):
+        build(out=tmp_path / "mine")
+    (tmp_path / "mine" / "thesis.txt").unlink()
+    (tmp_path / "mine").rmdir()
     assert files_of(tmp_path) == before
 
 
-def test_a_generator_that_fails_midway_leaves_nothing(tmp_path: Path) -> None:
+def test_a_generator_that_fails_before_anything_is_finished_leaves_nothing(tmp_path: Path) -> None:
     def fails(labels: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
         calls.append(len(labels))
-        if len(calls) > 6:
+        if len(calls) > 3:
             raise ZeroDivisionError
         return draw_by_seed(labels, seeds)
 
@@ -343,107 +343,6 @@ def test_a_generator_that_fails_midway_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         build(wrap(fails, num_classes=3, image_shape=(1, 8, 8)), out=tmp_path / "a" / "pool", counts={1: 600})
     assert list((tmp_path / "a").iterdir()) == []
-
-
-_FULL = """
-import os, resource, sys
-from pathlib import Path
-import gan_augment as ga
-from tests.helpers import Pictures, toy_synthesizer, untrained_judge
-base, drawer, judge = Pictures((100, 4, 3)), toy_synthesizer(), untrained_judge()
-gan = ga.fit(base, "sngan", steps=1, min_images=2, progress=False)
-ga.SyntheticPool.build(drawer, base, progress=False)  # all is imported before the disk is full
-build = lambda out: ga.SyntheticPool.build(drawer, base, out=out, reserve=8, progress=False)
-for number, (write, limit) in enumerate([(build, 0), (build, 100), (build, 100_000), (judge.save, 99), (gan.save, 99)]):
-    folder = Path(sys.argv[1], str(number))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-    try:
-        write(folder / "artifact")
-    except ga.StorageError as error:
-        print(number, error.errno, "Free some space" in str(error), list(folder.iterdir()))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-build(Path(sys.argv[1], "0", "artifact"))
-if os.getuid() == 0:
-    os.setuid(65534)  # root may write into a read-only folder
-try:
-    build(Path(sys.argv[2], "pool"))
-except ga.StorageError as error:
-    print("read-only", error.errno, list(Path(sys.argv[2]).iterdir()))
-"""
-
-
-def test_a_full_disk_and_a_read_only_folder_leave_nothing_behind(tmp_path: Path) -> None:
-    folder = Path(tempfile.mkdtemp())  # where another user could go
-    folder.chmod(0o555)
-    try:
-        done = run_python(_FULL, tmp_path, folder)
-    finally:
-        folder.chmod(0o755)
-        shutil.rmtree(folder)
-    assert done.stderr == ""
-    full = [f"{number} {errno.EFBIG} True []" for number in range(5)]
-    assert done.stdout.splitlines() == [*full, f"read-only {errno.EACCES} []"]
-    assert len(SyntheticPool.open(tmp_path / "0" / "artifact")) == (96 + 97) * 8
-
-
-_KILLED = """
-import os, signal, sys
-import gan_augment as ga
-from tests.helpers import Pictures, draw_by_seed
-calls = []
-def draw(labels, seeds):
-    calls.append(1)
-    if len(calls) > 20:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return draw_by_seed(labels, seeds)
-synthesizer = ga.wrap(draw, num_classes=3, image_shape=(1, 8, 8))
-ga.SyntheticPool.build(synthesizer, Pictures(), out=sys.argv[1], counts={1: 2000}, progress=False)
-"""
-
-
-def test_a_build_that_is_killed_leaves_no_folder_that_opens(tmp_path: Path) -> None:
-    done = run_python(_KILLED, tmp_path / "pool")
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    left = list(tmp_path.iterdir())
-    assert left
-    assert tmp_path / "pool" not in left
-    for folder in [tmp_path / "pool", *left]:
-        with pytest.raises(ArtifactError):
-            SyntheticPool.open(folder)
-    build(out=tmp_path / "pool")
-    assert len(SyntheticPool.open(tmp_path / "pool")) == 34
-
-
-_MANY = """
-import sys
-from pathlib import Path
-import gan_augment as ga
-from tests.helpers import Pictures, toy_synthesizer
-base, synthesizer = Pictures(), toy_synthesizer()
-ga.SyntheticPool.build(synthesizer, base, progress=False)
-print("ready", flush=True)
-for number in range(10**6):
-    ga.SyntheticPool.build(synthesizer, base, out=Path(sys.argv[1], f"pool-{number}"), progress=False)
-"""
-
-
-@pytest.mark.slow
-def test_builds_killed_at_any_moment_leave_whole_folders_only(tmp_path: Path) -> None:
-    rng = random.Random(0)
-    for attempt in range(5):
-        folder = tmp_path / str(attempt)
-        folder.mkdir()
-        with subprocess.Popen([sys.executable, "-c", _MANY, folder], cwd=ROOT, stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"ready\n"
-            while not (folder / "pool-3").exists() and process.poll() is None:
-                time.sleep(0.01)
-            time.sleep(rng.uniform(0, 0.1))
-            os.kill(process.pid, signal.SIGKILL)
-        finished = sorted(folder.glob("pool-*"))
-        assert len(finished) >= 4
-        for path in finished:
-            assert len(SyntheticPool.open(path)) == 34
 
 
 def test_a_write_that_is_refused_is_an_oserror(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Pools as views, pools of arrays, and folders that are damaged on purpose."""
 
+import hashlib
 import json
 import pickle
 import shutil
@@ -13,14 +14,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
 from gan_augment.errors import ArtifactError, ConfigError, DataError
 from gan_augment.pool import SyntheticPool
-from gan_augment.pool.store import read_store
-from gan_augment.pool.write import ShardWriter
+from gan_augment.pool.layout import part_name
+from gan_augment.pool.read import read_store
+from gan_augment.pool.shards import npy_writer
 from gan_augment.selection import CentroidSelector
 from tests.helpers import Pictures, toy_synthesizer
+
+IMAGES = f"{part_name(0)}/images-00000.npy"
+PART: tuple[Any, ...] = ("parts", 0)
 
 
 def selective(kind: str = "tensor", **settings: Any) -> SyntheticPool:
@@ -141,36 +145,49 @@ def test_a_view_is_pickled_as_a_path(folder: Path) -> None:
     opened = SyntheticPool.open(folder).rejected()
     content = pickle.dumps(opened)
     again = pickle.loads(content)
-    assert len(content) < (folder / "images-00000.npy").stat().st_size + 4000
+    assert len(content) < 6000
     assert (again.rows == opened.rows).all()
     assert (again.array(5) == opened.array(5)).all()
 
 
-def test_several_shards_are_one_pool(tmp_path: Path, folder: Path) -> None:
+def resharded(folder: Path, sizes: list[int]) -> None:
+    """Splits the one shard of a pool into several, without telling `pool.json`."""
+    images = np.load(folder / IMAGES)
+    for number, part in enumerate(np.split(images, np.cumsum(sizes)[:-1])):
+        np.save(folder / part_name(0) / f"images-{number:05d}.npy", part)
+
+
+@pytest.mark.parametrize("size", [1, 30, 34])
+def test_several_shards_are_one_pool(tmp_path: Path, folder: Path, size: int) -> None:
     whole = SyntheticPool.open(folder)
     shutil.copytree(folder, tmp_path / "pool")
-    writer = ShardWriter(tmp_path / "pool", 68, (1, 8, 8), "uint8", 30)
-    writer.append(np.stack([whole.array(row) for row in range(68)]))
-    writer.close()
-    set_in("shards", writer.shards)(tmp_path / "pool")
-    assert [entry["shape"][0] for entry in writer.shards] == [30, 30, 8]
+    sizes = [size] * (68 // size) + ([68 % size] if 68 % size else [])
+    resharded(tmp_path / "pool", sizes)
+
+    def change(about: Any) -> None:
+        files = {f"images-{number:05d}.npy": "" for number in range(len(sizes))}
+        about["parts"][0] |= {"chunk": 1, "shard_rows": size, "files": {**about["parts"][0]["files"], **files}}
+
+    rewrite(tmp_path / "pool", change)
     opened = SyntheticPool.open(tmp_path / "pool")
-    assert all((whole.array(row) == opened.array(row)).all() for row in range(68))
+    read = opened.reader()
+    for row in range(68):
+        assert (whole.array(row) == opened.array(row)).all()
+        assert (whole.array(row) == read(row)).all()
 
 
-@given(pieces=st.lists(st.integers(0, 7), max_size=8), shard=st.integers(1, 9))
-def test_shards_hold_all_rows_however_they_come(
-    tmp_path_factory: pytest.TempPathFactory, pieces: list[int], shard: int
-) -> None:
-    rows = sum(pieces)
+@given(pieces=st.lists(st.integers(0, 7), max_size=8))
+def test_a_file_is_what_numpy_would_have_saved(tmp_path_factory: pytest.TempPathFactory, pieces: list[int]) -> None:
+    rows, folder = sum(pieces), tmp_path_factory.mktemp("files")
     images = np.arange(rows * 4, dtype=np.int16).reshape(rows, 1, 2, 2)
-    writer = ShardWriter(tmp_path_factory.mktemp("shards"), rows, (1, 2, 2), "int16", shard)
-    for part in np.split(images, np.cumsum(pieces)[:-1]) if pieces else []:
-        writer.append(part)
-    writer.close()
-    stored = [np.load(writer.folder / entry["name"]) for entry in writer.shards]
-    assert [list(part.shape) for part in stored] == [entry["shape"] for entry in writer.shards]
-    assert (np.concatenate([images[:0], *stored]) == images).all()
+    with npy_writer(folder / "a.npy", images.shape, "int16") as writer:
+        for part in np.split(images, np.cumsum(pieces)[:-1]) if pieces else []:
+            writer.append(part)
+        told = writer.close()
+    np.save(folder / "b.npy", images)
+    assert (folder / "a.npy").read_bytes() == (folder / "b.npy").read_bytes()
+    assert hashlib.sha256((folder / "a.npy").read_bytes()).hexdigest() == told
+    assert not list(folder.glob(".*"))
 
 
 # -- pools of arrays --------------------------------------------------------------------------------------------------
@@ -255,81 +272,114 @@ def cut(name: str, keep: float) -> Callable[[Path], None]:
 
 
 def replace_images(images: Any) -> Callable[[Path], None]:
-    return lambda folder: np.save(folder / "images-00000.npy", images, allow_pickle=True)
+    return lambda folder: np.save(folder / IMAGES, images, allow_pickle=True)
 
 
-def column(name: str, change: Callable[[torch.Tensor], torch.Tensor] | None) -> Callable[[Path], None]:
+def column(name: str, change: Callable[[np.ndarray[Any, Any]], Any] | None) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
-        tensors = load_file(folder / "columns.safetensors")
-        tensors[name] = tensors[name] if change is None else change(tensors[name]).contiguous()
-        if change is None:
-            del tensors[name]
-        save_file(tensors, folder / "columns.safetensors")
+        path = folder / part_name(0) / f"{name}.npy"
+        values = np.load(path)
+        path.unlink()
+        if change is not None:
+            np.save(path, change(values), allow_pickle=True)
 
     return damage
 
 
 def header_of_absurd_shape(folder: Path) -> None:
-    content = (folder / "images-00000.npy").read_bytes()
+    content = (folder / IMAGES).read_bytes()
     assert content.count(b"(68, 1, 8, 8), }     ") == 1
     content = content.replace(b"(68, 1, 8, 8), }     ", b"(680000, 1, 8, 8), } ")
-    (folder / "images-00000.npy").write_bytes(content)
-    set_in("shards", 0, "shape", [680000, 1, 8, 8])(folder)
+    (folder / IMAGES).write_bytes(content)
+    set_in("rows", 680000)(folder)
+    set_in("parts", 0, "rows", 680000)(folder)
+    set_in("parts", 0, "shard_rows", 256 * 4000)(folder)
 
 
 def npz_instead(folder: Path) -> None:
-    with open(folder / "images-00000.npy", "wb") as file:
+    with open(folder / IMAGES, "wb") as file:
         np.savez(file, np.zeros(3))
 
 
-def split_unevenly(folder: Path) -> None:
-    images = np.load(folder / "images-00000.npy")
-    np.save(folder / "images-00000.npy", images[:10])
-    np.save(folder / "images-00001.npy", images[10:])
-    shapes = [[10, 1, 8, 8], [58, 1, 8, 8]]
-    set_in("shards", [{"name": f"images-0000{i}.npy", "shape": shape} for i, shape in enumerate(shapes)])(folder)
+def one_shard_too_many(folder: Path) -> None:
+    set_in("parts", 0, "shard_rows", 34)(folder)
+    set_in("parts", 0, "chunk", 34)(folder)
 
 
-def outside(folder: Path) -> None:
-    shutil.copy(folder / "images-00000.npy", folder.parent / "secret.npy")
-    set_in("shards", 0, "name", "../secret.npy")(folder)
+def very_many_shards(folder: Path) -> None:
+    for name in ("chunk", "shard_rows"):
+        set_in(*PART, name, 1)(folder)
 
 
-def absolute(folder: Path) -> None:
-    shutil.copy(folder / "images-00000.npy", folder.parent / "secret.npy")
-    set_in("shards", 0, "name", str(folder.parent / "secret.npy"))(folder)
+def part_elsewhere(name: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        shutil.copytree(folder / part_name(0), folder.parent / "secret")
+        set_in("parts", 0, "folder", name.format(folder.parent))(folder)
+
+    return damage
+
+
+def file_named(name: str) -> Callable[[Path], None]:
+    return lambda folder: rewrite(folder, lambda about: about["parts"][0]["files"].update({name: "0"}))
+
+
+def twice(folder: Path) -> None:
+    rewrite(folder, lambda about: about.update(parts=about["parts"] * 2, rows=136))
 
 
 DAMAGES: dict[str, Callable[[Path], Any]] = {
     "no json": remove_file("pool.json"),
-    "no columns": remove_file("columns.safetensors"),
-    "no images": remove_file("images-00000.npy"),
+    "no column": remove_file(f"{part_name(0)}/score.npy"),
+    "no images": remove_file(IMAGES),
+    "no hashes": remove_file(f"{part_name(0)}/fitted_on.safetensors"),
     "json cut": cut("pool.json", 0.5),
     "json empty": cut("pool.json", 0),
     "json is a list": lambda folder: (folder / "pool.json").write_text("[1, 2]"),
     "json is no text": lambda folder: (folder / "pool.json").write_bytes(b"\xff\xfe\x00"),
     "json is deep": lambda folder: (folder / "pool.json").write_text("[" * 100_000),
-    "columns cut": cut("columns.safetensors", 0.9),
-    "columns empty": cut("columns.safetensors", 0),
-    "images cut": cut("images-00000.npy", 0.99),
-    "images cut in the header": cut("images-00000.npy", 0.001),
-    "images empty": cut("images-00000.npy", 0),
-    "newer version": set_in("version", 2),
-    "version is text": set_in("version", "1"),
+    "column cut": cut(f"{part_name(0)}/label.npy", 0.9),
+    "column empty": cut(f"{part_name(0)}/label.npy", 0),
+    "hashes cut": cut(f"{part_name(0)}/fitted_on.safetensors", 0.9),
+    "images cut": cut(IMAGES, 0.99),
+    "images cut in the header": cut(IMAGES, 0.001),
+    "images empty": cut(IMAGES, 0),
+    "newer version": set_in("version", 3),
+    "older version": set_in("version", 1),
+    "version is text": set_in("version", "2"),
     "another kind": set_in("kind", "gan_augment extractor"),
-    **{f"no {name}": remove_key(name) for name in ("classes", "named", "form", "image_spec", "rows", "reasons")},
-    "no shards": remove_key("shards"),
-    "no shard": set_in("shards", []),
-    "no dtype": remove_key("dtype"),
-    "shards are text": set_in("shards", "images"),
-    "shape is text": set_in("shards", 0, "shape", ["many", 1, 8, 8]),
-    "shape is absurd": set_in("shards", 0, "shape", [10**18, 1, 8, 8]),
-    "shape and header are absurd": header_of_absurd_shape,
+    **{
+        f"no {name}": remove_key(name)
+        for name in ("classes", "named", "values", "form", "image_spec", "rows", "reasons", "parts")
+    },
+    "no part": set_in("parts", []),
+    "part is text": set_in(*PART, "images"),
+    "parts are many": set_in("parts", [{}] * 1000),
+    "the part twice": twice,
+    **{f"no {name} of a part": set_in(*PART, name, None) for name in ("rows", "shard_rows", "chunk", "masks", "files")},
+    "no folder of a part": set_in(*PART, "folder", None),
     "rows are text": set_in("rows", "many"),
     "rows are fewer": set_in("rows", 67),
     "rows are infinite": set_in("rows", float("inf")),
+    "rows of a part are fewer": set_in(*PART, "rows", 67),
+    "rows of a part are a fraction": set_in(*PART, "rows", 68.0),
+    "shards are empty": set_in(*PART, "shard_rows", 0),
+    "shards are negative": set_in(*PART, "shard_rows", -256),
+    "shards are no whole chunks": set_in(*PART, "shard_rows", 257),
+    "shards are very many": very_many_shards,
+    "chunk is true": set_in(*PART, "chunk", True),
+    "masks that are not there": set_in(*PART, "masks", True),
+    "masks are text": set_in(*PART, "masks", "no"),
+    "header and rows are absurd": header_of_absurd_shape,
+    "one shard too many": one_shard_too_many,
+    "files beside": file_named("../../secret.npy"),
+    "checksum is a number": set_in(*PART, "files", "label.npy", 5),
+    "like is text": set_in(*PART, "like", "me"),
+    "fingerprint is text": set_in(*PART, "fingerprint", "me"),
     "classes are a number": set_in("classes", 3),
     "fewer classes": set_in("classes", ["0", "1"]),
+    "fewer values": set_in("values", [0, 1]),
+    "values are lists": set_in("values", [[0], [1], [2]]),
+    "named is a number": set_in("named", 1),
     "fewer reasons": set_in("reasons", [""]),
     "form of another shape": set_in("form", "shape", [16, 16]),
     "form of mixed sizes": set_in("form", "shape", None),
@@ -338,23 +388,24 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
     "spec of another shape": set_in("image_spec", "form", "shape", [9, 9]),
     "spec without range": set_in("image_spec", "low", []),
     "spec is text": set_in("image_spec", "grey"),
-    "outside the folder": outside,
-    "absolute path": absolute,
-    "the folder itself": set_in("shards", 0, "name", ".."),
+    "outside the folder": part_elsewhere("../secret"),
+    "absolute path": part_elsewhere("{}/secret"),
+    "the folder itself": set_in(*PART, "folder", "."),
     "pickled objects": replace_images(np.array([{"a": 1}] * 68, dtype=object)),
     "images of another dtype": replace_images(np.zeros((68, 1, 8, 8), np.int16)),
     "images of another shape": replace_images(np.zeros((68, 1, 4, 16), np.uint8)),
+    "images in another order": replace_images(np.asfortranarray(np.zeros((68, 1, 8, 8), np.uint8))),
     "fewer images": replace_images(np.zeros((60, 1, 8, 8), np.uint8)),
     "npz": npz_instead,
-    "shards of uneven length": split_unevenly,
     "no labels": column("label", None),
     "fewer labels": column("label", lambda values: values[:-1]),
     "labels of two dimensions": column("label", lambda values: values[:, None]),
     "labels beyond the classes": column("label", lambda values: values + 3),
     "labels below 0": column("label", lambda values: values - 5),
-    "labels are fractions": column("label", lambda values: values.float()),
+    "labels are fractions": column("label", lambda values: values.astype(np.float32)),
+    "labels are objects": column("label", lambda values: values.astype(object)),
     "reasons beyond the texts": column("reason", lambda values: values + 7),
-    "keep is a number": column("keep", lambda values: values.long()),
+    "keep is a number": column("keep", lambda values: values.astype(np.int64)),
     "one score": column("score", lambda values: values[0]),
 }
 
@@ -380,7 +431,7 @@ def test_pickles_are_not_run(tmp_path: Path, folder: Path) -> None:
         lambda path: np.save(path, np.array([Trap()], dtype=object), allow_pickle=True),
         lambda path: path.write_bytes(pickle.dumps(Trap())),
     ):
-        write(tmp_path / "pool" / "images-00000.npy")
+        write(tmp_path / "pool" / IMAGES)
         with pytest.raises(ArtifactError):
             SyntheticPool.open(tmp_path / "pool")
         assert not (tmp_path / "ran").exists()

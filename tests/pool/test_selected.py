@@ -4,8 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
 from gan_augment.errors import ConfigError
 from gan_augment.features import CrossFittedExtractor
@@ -41,14 +39,6 @@ def test_weights_are_kept(judges: CrossFittedExtractor, tmp_path: Path) -> None:
     opened = SyntheticPool.open(tmp_path / "pool").candidates()
     assert (opened.weights == pool.weights).all()
     assert (build(CentroidSelector(judges)).candidates().weights == 1).all()
-
-
-def test_a_pool_of_an_older_release_has_no_weights(tmp_path: Path) -> None:
-    build(None, out=tmp_path / "pool")
-    columns = load_file(tmp_path / "pool" / "columns.safetensors")
-    del columns["weight"]
-    save_file(columns, tmp_path / "pool" / "columns.safetensors")
-    assert (SyntheticPool.open(tmp_path / "pool").weights == torch.ones(1).numpy()).all()
 
 
 def test_a_cross_fitted_judge_sets_limits_by_images_it_has_not_seen(judges: CrossFittedExtractor) -> None:

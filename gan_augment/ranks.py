@@ -1,27 +1,32 @@
-"""Several processes that train one synthesizer: which of them this is, and what they tell each other.
+"""Several processes that train one synthesizer, or draw one pool: which of them this is, what they tell each other.
 
-`accelerate launch` and torchrun start them. Each works off its part of every batch, gradients are averaged, and all
-hold the same weights; rank 0 alone writes. No wrapper around the networks: a GAN's losses call them several times and
-differentiate twice.
+`accelerate launch` and torchrun start them. In a training each works off its part of every batch, gradients are
+averaged, and all hold the same weights; rank 0 alone writes. No wrapper around the networks: a GAN's losses call them
+several times and differentiate twice.
 """
 
 import atexit
 import contextlib
+import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 from torch import Tensor, distributed
 
-from gan_augment.errors import ConfigError, TrainingError
+from gan_augment.errors import ArtifactError, ConfigError, GanAugmentError, TrainingError
 from gan_augment.machine import pick_device
 
 __all__ = ["Ranks", "is_first"]
 
 _BUCKET = 2**23
 """Numbers that are sent at once: 32 MiB."""
+
+_PATIENCE = timedelta(days=30)
+"""A process may have work for hours when the others have ended theirs; one that is gone is seen at once."""
 
 
 def _started() -> bool:
@@ -34,13 +39,13 @@ def is_first() -> bool:
 
 
 class Ranks:
-    """The processes that train together; one, unless `find` found more.
+    """The processes that work together; one, unless `find` found more.
 
     Used as a context manager: when it is left, all wait for each other; when it is left by an exception, the
     connections are cut, so that the others end with a TrainingError instead of waiting for ever.
 
     Args:
-        device: Where this process trains.
+        device: Where this process works.
         index: This process, from 0.
         count: Number of processes.
     """
@@ -72,7 +77,7 @@ class Ranks:
     def __enter__(self) -> Self:
         if self.count > 1:
             with self._together():
-                self._control = distributed.new_group(backend="gloo")
+                self._control = distributed.new_group(backend="gloo", timeout=_PATIENCE)
                 self._data = self._control if self.device.type == "cpu" else distributed.new_group()
         return self
 
@@ -137,6 +142,29 @@ class Ranks:
             distributed.broadcast(whole, 0, group=self._control)
         return whole.numpy().tobytes()
 
+    def told(self, call: Callable[[], Any]) -> Any:
+        """Returns in every process what rank 0's `call` returns, a JSON value; its error is raised in all.
+
+        Raises:
+            GanAugmentError: As `call` raised it in rank 0; in the others an ArtifactError of the same words.
+        """
+        if self.count == 1:
+            return call()
+        failed: GanAugmentError | None = None
+        said: Any = None
+        if self.first:
+            try:
+                said = {"value": call()}
+            except GanAugmentError as error:
+                failed, said = error, {"error": str(getattr(error, "strerror", None) or error)}
+        content = self.share(json.dumps(said).encode())
+        if failed is not None:
+            raise failed
+        heard = json.loads(content or b"{}")
+        if "error" in heard:
+            raise ArtifactError(heard["error"])
+        return heard["value"]
+
     @torch.no_grad()
     def same(self, tensors: Iterable[Tensor]) -> None:
         """Gives every process the values of rank 0, in place."""
@@ -158,8 +186,8 @@ class Ranks:
             yield
         except RuntimeError as error:
             raise TrainingError(
-                f"expected all {self.count} processes of the training to go on, lost touch with one of them; its own "
-                "message says why. Where there is a checkpoint, the same command goes on from there"
+                f"expected all {self.count} processes to go on, lost touch with one of them; its own message says why. "
+                "Where there is a checkpoint, or shards are finished, the same command goes on from there"
             ) from error
 
 
@@ -175,7 +203,7 @@ def _start(device: str) -> None:
     if not _started():
         raise ConfigError(
             f"expected {os.environ['WORLD_SIZE']} processes, as WORLD_SIZE says, that find each other, found {told}; "
-            "start them by accelerate launch or torchrun, or unset WORLD_SIZE to train in one"
+            "start them by accelerate launch or torchrun, or unset WORLD_SIZE to work in one"
         )
     atexit.register(_stop)
 

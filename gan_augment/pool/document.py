@@ -1,0 +1,152 @@
+"""`pool.json`: what a pool is as a whole, and the record of each of its parts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gan_augment.errors import DataError
+from gan_augment.fingerprint import hash_json
+from gan_augment.pool.columns import Columns
+from gan_augment.pool.layout import KIND, VERSION
+
+__all__ = ["appended", "flattened", "new_document", "pool_hash", "with_part"]
+
+_OWN = {"rows", "folder", "files", "shard_rows", "chunk", "masks", "settings"}
+"""What a part says of itself alone."""
+
+_LINKS = ("synthesizer", "like", "extractor", "selector")
+
+
+def new_document(
+    *,
+    classes: Sequence[str],
+    named: bool,
+    values: Sequence[int | str],
+    form: Mapping[str, Any],
+    image_spec: Mapping[str, Any] | None,
+    reasons: Sequence[str],
+    parts: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Returns the document of a pool.
+
+    Args:
+        classes: Class names.
+        named: Whether they are names, rather than labels that stand for themselves.
+        values: The label of each class in the dataset.
+        form: The raw form of the images.
+        image_spec: How raw values map to [-1, 1]; None for images whose range is not known.
+        reasons: Why rows were rejected; the first is empty.
+        parts: What `Work.finish` says of each part, with its provenance.
+    """
+    return {
+        "kind": KIND,
+        "version": VERSION,
+        "rows": sum(part["rows"] for part in parts),
+        "classes": list(classes),
+        "named": named,
+        "values": list(values),
+        "form": dict(form),
+        "image_spec": image_spec,
+        "reasons": list(reasons),
+        "parts": [dict(part) for part in parts],
+    }
+
+
+def flattened(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a document with what its parts say under the names of a pool of one part.
+
+    Of several parts, numbers needed are summed, notes are joined, and what differs is None; a link of the fingerprint
+    that differs is the hash of all.
+    """
+    parts = document["parts"]
+    drawn = [part for part in parts if "fingerprint" in part]
+    if not drawn:
+        return dict(document)
+    names = {name for part in drawn for name in part} - _OWN
+    about = {name: _common([part.get(name) for part in drawn]) for name in sorted(names)}
+    chains = [part["fingerprint"] for part in drawn]
+    about["fingerprint"] = {link: _link([chain.get(link) for chain in chains]) for link in _LINKS}
+    if len(drawn) > 1:
+        about["needed"] = _summed([part.get("needed") or {} for part in drawn])
+        about["notes"] = list(dict.fromkeys(note for part in drawn for note in part.get("notes") or ()))
+    if len(drawn) < len(parts):  # some images were made elsewhere
+        about |= {"like": None, "licence": None}
+    return {**about, **document}
+
+
+def _common(values: list[Any]) -> Any:
+    return values[0] if all(value == values[0] for value in values) else None
+
+
+def _link(values: list[Any]) -> Any:
+    return values[0] if all(value == values[0] for value in values) else hash_json(values)
+
+
+def _summed(parts: list[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for part in parts:
+        for name, number in part.items():
+            total[name] = total.get(name, 0) + number
+    return total
+
+
+def pool_hash(document: Mapping[str, Any]) -> str:
+    """Returns a hash of all files of a pool: that of the hashes of its parts' files, reviews aside."""
+    files = [sorted((name, told) for name, told in part["files"].items()) for part in document["parts"]]
+    return hash_json([files, document["classes"], document["reasons"]])
+
+
+def with_part(document: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a document with one part more."""
+    parts = [*document["parts"], dict(part)]
+    return {**document, "parts": parts, "rows": sum(own["rows"] for own in parts)}
+
+
+def appended(first: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict[str, Any], Callable[[Columns], Columns]]:
+    """Returns a pool's document with the classes and reasons of another pool whose rows come behind its own.
+
+    New classes and reasons come last, so that the numbers in the columns of the first stay as they are.
+
+    Returns:
+        The document, without parts of the other, and what turns the other's columns into the pool's.
+
+    Raises:
+        DataError: Their images are of other types or sizes, one has names of classes and the other has not, or one has
+            masks and the other has not.
+    """
+    _check_alike(first, other)
+    classes = [*first["classes"], *(name for name in other["classes"] if name not in first["classes"])]
+    reasons = [*first["reasons"], *(text for text in other["reasons"] if text not in first["reasons"])]
+    values = dict(zip(first["classes"], first["values"], strict=True))
+    values |= dict(zip(other["classes"], other["values"], strict=True))
+    label = np.array([classes.index(name) for name in other["classes"]], np.int64)
+    reason = np.array([reasons.index(text) for text in other["reasons"]], np.uint16)
+
+    def recoded(columns: Columns) -> Columns:
+        return replace(columns, label=label[columns.label], reason=reason[columns.reason])
+
+    document = {**first, "classes": classes, "reasons": reasons, "values": [values[name] for name in classes]}
+    return document, recoded
+
+
+def _check_alike(first: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    differ = [
+        f"{name} {first['form'].get(name)} against {other['form'].get(name)}"
+        for name in ("dtype", "channels", "shape", "kind")
+        if _plain(first["form"].get(name)) != _plain(other["form"].get(name))
+    ]
+    if bool(first["named"]) != bool(other["named"]):
+        differ.append("class names against labels")
+    if len({bool(part["masks"]) for document in (first, other) for part in document["parts"]}) > 1:
+        differ.append("masks against none")
+    if differ:
+        raise DataError(
+            f"expected pools of images of one type and size, found others: {'; '.join(differ)}; build both like "
+            "datasets of the same form"
+        )
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

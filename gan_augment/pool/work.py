@@ -1,0 +1,372 @@
+"""Where a part of a pool is drawn to, shard by shard: a folder that a later run goes on with, or memory."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as save_bytes
+from torch import Tensor
+
+from gan_augment.artifacts import read_json, storing, sync_folder, write_bytes, write_json, write_tensors
+from gan_augment.errors import ArtifactError
+from gan_augment.fingerprint import FittedOn
+from gan_augment.pool.columns import COLUMNS, MASK_DTYPE, Columns
+from gan_augment.pool.layout import FITTED_ON, PLAN, column_file, shard_file
+from gan_augment.pool.plan import Plan, check_settings
+from gan_augment.pool.shards import Background, NpyWriter, npy_writer, remove_partial
+from gan_augment.types import Candidates, Decision, Features, IntArray
+
+__all__ = ["KEPT", "FolderWork", "MemoryWork", "ShardRows", "Sink", "Work", "as_json", "clean_part"]
+
+_KIND, _VERSION = "gan_augment pool in work", 1
+KEPT = "finished shards are kept, and the same call goes on from there"
+
+
+@dataclass(frozen=True, eq=False)
+class ShardRows:
+    """What is known of the rows of a shard beside their images.
+
+    Attributes:
+        parents: `(n,)`, -1 for none.
+        decision: The selector's, where it decides row by row.
+        seen: What a selector of whole sets is to decide on.
+    """
+
+    parents: IntArray
+    decision: Decision | None = None
+    seen: Candidates | None = None
+
+
+class Sink(Protocol):
+    """Takes the rows of a shard."""
+
+    def append(self, images: npt.NDArray[Any], masks: npt.NDArray[Any] | None) -> None:
+        """Takes images `(n, C, *raw_shape)` and masks `(n, 1, *raw_shape)`."""
+
+    def finish(self, rows: ShardRows) -> None:
+        """Says that these were all."""
+
+
+class Work(Protocol):
+    """Where a part is drawn to."""
+
+    plan: Plan
+
+    def pending(self) -> list[int]:
+        """Returns the shards that are not finished."""
+
+    def shard(self, number: int) -> contextlib.AbstractContextManager[Sink]:
+        """Gives where the rows of a shard go."""
+
+    def rows_of(self, number: int) -> ShardRows:
+        """Returns what is known of the rows of a finished shard."""
+
+
+class MemoryWork:
+    """Keeps a part in memory.
+
+    Args:
+        plan: Its rows.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._images: list[npt.NDArray[Any]] = []
+        self._masks: list[npt.NDArray[Any]] = []
+        self._rows: dict[int, ShardRows] = {}
+        self._number = 0
+
+    def pending(self) -> list[int]:
+        """Returns the shards that are not finished."""
+        return [number for number in range(len(self.plan.shards)) if number not in self._rows]
+
+    @contextlib.contextmanager
+    def shard(self, number: int) -> Iterator["MemoryWork"]:
+        """Gives where the rows of a shard go; in memory they come in order."""
+        self._number = number
+        yield self
+
+    def append(self, images: npt.NDArray[Any], masks: npt.NDArray[Any] | None) -> None:
+        """Takes images and masks."""
+        self._images.append(images)
+        if masks is not None:
+            self._masks.append(masks)
+
+    def finish(self, rows: ShardRows) -> None:
+        """Says that the shard is whole."""
+        self._rows[self._number] = rows
+
+    def rows_of(self, number: int) -> ShardRows:
+        """Returns what is known of the rows of a finished shard."""
+        return self._rows[number]
+
+    def arrays(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+        """Returns all images `(N, C, *raw_shape)`, and masks where there are any."""
+        return np.concatenate(self._images), np.concatenate(self._masks) if self._masks else None
+
+
+class FolderWork:
+    """Draws a part into a folder; a shard is finished when its `shard-NNNNN.safetensors` is there.
+
+    Args:
+        folder: The part's folder, made by `begin`.
+        plan: Its rows.
+        shape: `(C, *raw_shape)` of an image.
+        dtype: numpy's name of the raw dtype.
+    """
+
+    def __init__(self, folder: Path, plan: Plan, shape: tuple[int, ...], dtype: str) -> None:
+        self.folder, self.plan, self.shape, self.dtype = folder, plan, shape, dtype
+        self._background: Background | None = None
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Makes the folder, or checks that it was begun with the same settings; removes what was not finished.
+
+        Raises:
+            ArtifactError: It was begun with other settings; shows which.
+            StorageError: The disk refused.
+        """
+        with storing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            plan = self.folder / PLAN
+            if plan.exists():
+                found = read_json(plan, _KIND, _VERSION)
+                check_settings(as_json(settings), found.get("settings"), f"the unfinished pool in {self.folder.parent}")
+            else:
+                write_json(plan, {"kind": _KIND, "version": _VERSION, "settings": settings})
+                sync_folder(self.folder.parent)
+            remove_partial(self.folder)
+            remove_partial(self.folder.parent)
+
+    def pending(self) -> list[int]:
+        """Returns the shards that are not finished; one whose images are not whole counts as such."""
+        return [number for number, rows in enumerate(self.plan.shards) if not self._is_finished(number, rows)]
+
+    def finished(self) -> dict[int, dict[str, Any]]:
+        """Returns the metadata of each finished shard, by its number."""
+        numbers = range(len(self.plan.shards))
+        return {number: self._about(number) for number in numbers if self._marker(number).exists()}
+
+    def _is_finished(self, number: int, rows: int) -> bool:
+        if not self._marker(number).exists():
+            return False
+        try:
+            files = self._about(number)["files"]
+            for what, shape, dtype in self._kinds():
+                name = shard_file(what, number)
+                if name in files or what == "images":
+                    found = np.lib.format.open_memmap(self.folder / name, mode="r")
+                    if found.shape != (rows, *shape) or found.dtype != dtype:
+                        return False
+            return len(self.rows_of(number).parents) == rows
+        except (ArtifactError, OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def _kinds(self) -> list[tuple[str, tuple[int, ...], str]]:
+        return [("images", self.shape, self.dtype), ("masks", (1, *self.shape[1:]), MASK_DTYPE)]
+
+    def _marker(self, number: int) -> Path:
+        return self.folder / f"shard-{number:05d}.safetensors"
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Has shards written in a thread while this is open.
+
+        Raises:
+            StorageError: The disk refused.
+        """
+        with storing(self.folder, left=KEPT), Background() as self._background:
+            yield
+            self._background.wait()
+
+    @contextlib.contextmanager
+    def shard(self, number: int) -> Iterator["_FolderSink"]:
+        """Gives where the rows of a shard go.
+
+        Raises:
+            StorageError: The disk refused.
+        """
+        assert self._background is not None
+        sink = _FolderSink(self, number, self._background)
+        try:
+            yield sink
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._background.wait()
+            sink.drop()
+            raise
+
+    def complete(self, number: int, rows: ShardRows, files: Mapping[str, str]) -> None:
+        """Writes, last of a shard, what tells that it is finished."""
+        tensors, about = _packed(rows)
+        labels, _ = self.plan.columns(*self._span(number))
+        kept = labels if rows.decision is None else labels[rows.decision.keep]
+        about |= {"files": dict(files), "drawn": _counted(labels), "kept": _counted(kept)}
+        write_bytes(self._marker(number), save_bytes(tensors, {"about": json.dumps(about)}))
+
+    def _span(self, number: int) -> tuple[int, int]:
+        start = number * self.plan.shard_rows
+        return start, start + self.plan.shards[number]
+
+    def _about(self, number: int) -> dict[str, Any]:
+        with _reading(self._marker(number)), safe_open(self._marker(number), "pt") as file:
+            about: dict[str, Any] = json.loads((file.metadata() or {})["about"])
+        return about
+
+    def rows_of(self, number: int) -> ShardRows:
+        """Returns what is known of the rows of a finished shard.
+
+        Raises:
+            ArtifactError: The file is damaged.
+        """
+        with _reading(self._marker(number)), safe_open(self._marker(number), "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
+            return _unpacked(tensors, json.loads((file.metadata() or {})["about"]))
+
+    def finish(self, columns: Iterable[Columns], fitted_on: FittedOn) -> dict[str, Any]:
+        """Writes the columns and returns the part's record for `pool.json`: rows, shards, a SHA-256 of each file.
+
+        Args:
+            columns: Those of one shard after the other.
+            fitted_on: What synthesizer and judge saw.
+
+        Raises:
+            ArtifactError: Some shards have masks and others none.
+            StorageError: The disk refused.
+        """
+        abouts = self.finished()
+        hashes = {name: told for number in sorted(abouts) for name, told in abouts[number]["files"].items()}
+        masks = sum(name.startswith("masks-") for name in hashes)
+        if masks not in (0, len(self.plan.shards)):
+            raise ArtifactError(
+                f"expected masks in each of the {len(self.plan.shards)} shards of {self.folder}, found them in "
+                f"{masks}; another synthesizer drew them: delete the folder and build it again"
+            )
+        with storing(self.folder, left=KEPT), contextlib.ExitStack() as stack:
+            writers = {
+                name: stack.enter_context(npy_writer(self.folder / column_file(name), (self.plan.rows,), dtype))
+                for name, (dtype, _) in COLUMNS.items()
+            }
+            for part in columns:
+                for name, writer in writers.items():
+                    writer.append(getattr(part, name))
+            hashes |= {column_file(name): writer.close() for name, writer in writers.items()}
+            hashes[FITTED_ON] = write_tensors(self.folder / FITTED_ON, fitted_on.tensors())
+        return {
+            "folder": self.folder.name,
+            "rows": self.plan.rows,
+            "shard_rows": self.plan.shard_rows,
+            "chunk": self.plan.chunk,
+            "masks": bool(masks),
+            "files": hashes,
+        }
+
+    def clean(self) -> None:
+        """Removes what only the building needed; called when `pool.json` lists the part."""
+        clean_part(self.folder)
+
+    def give_up(self) -> None:
+        """Removes the folder where no shard was finished: there is nothing to go on from."""
+        if not any(self.folder.glob("shard-*.safetensors")):
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def clean_part(folder: Path) -> None:
+    """Removes from a whole part what only its building needed."""
+    for path in [*folder.glob("shard-*.safetensors"), folder / PLAN]:
+        path.unlink(missing_ok=True)
+    remove_partial(folder)
+
+
+class _FolderSink:
+    """The files of one shard."""
+
+    def __init__(self, work: FolderWork, number: int, background: Background) -> None:
+        self._work, self._number, self._background = work, number, background
+        self._writers: dict[str, NpyWriter] = {}
+
+    def append(self, images: npt.NDArray[Any], masks: npt.NDArray[Any] | None) -> None:
+        """Takes images and masks."""
+        self._background.submit(self._write, {"images": images} | ({} if masks is None else {"masks": masks}))
+
+    def _write(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        rows = self._work.plan.shards[self._number]
+        for what, array in arrays.items():
+            if what not in self._writers:
+                path = self._work.folder / shard_file(what, self._number)
+                dtype = MASK_DTYPE if what == "masks" else self._work.dtype
+                self._writers[what] = NpyWriter(path, (rows, *array.shape[1:]), dtype)
+            self._writers[what].append(array)
+
+    def finish(self, rows: ShardRows) -> None:
+        """Says that these were all."""
+        self._background.submit(self._finish, rows)
+
+    def _finish(self, rows: ShardRows) -> None:
+        files = {writer.path.name: writer.close() for writer in self._writers.values()}
+        self._work.complete(self._number, rows, files)
+
+    def drop(self) -> None:
+        """Removes what was not finished."""
+        for writer in self._writers.values():
+            writer.drop()
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ArtifactError(f"expected a finished shard in {path}, found a damaged file ({error}); delete it") from None
+
+
+def as_json(value: Any) -> Any:
+    """Returns a value as it comes back from a JSON file."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _counted(labels: IntArray) -> dict[str, int]:
+    return {str(label): int(number) for label, number in zip(*np.unique(labels, return_counts=True), strict=True)}
+
+
+# -- what is known of rows, as tensors ------------------------------------------------------------------------------
+
+_FEATURES = ("features", "probs", "entropy", "fold")
+_SEEN = (*_FEATURES, "labels", "d_logits", "domain", "seeds", "parents", "groups")
+
+
+def _packed(rows: ShardRows) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    arrays: dict[str, Any] = {"parents": rows.parents}
+    about: dict[str, Any] = {"reasons": []}
+    if (decision := rows.decision) is not None:
+        texts, codes = np.unique(decision.reason, return_inverse=True)
+        about["reasons"] = texts.tolist()
+        arrays |= {"keep": decision.keep, "score": decision.score.astype(np.float32), "reason": codes.astype(np.int64)}
+        arrays |= {} if decision.weight is None else {"weight": decision.weight.astype(np.float32)}
+    if (seen := rows.seen) is not None:
+        arrays |= {f"seen/{name}": getattr(seen, name) for name in _SEEN}
+        for key, other in seen.also.items():
+            arrays |= {f"also/{key}/{name}": getattr(other, name) for name in _FEATURES}
+    known = {name: array for name, array in arrays.items() if array is not None}
+    return {name: torch.from_numpy(np.array(array, order="C")) for name, array in known.items()}, about
+
+
+def _unpacked(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> ShardRows:
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    decision = seen = None
+    if "keep" in arrays:
+        reason = np.array(about["reasons"], np.str_)[arrays["reason"]]
+        decision = Decision(arrays["keep"], arrays["score"], reason, arrays.get("weight"))
+    if "seen/features" in arrays:
+        keys = sorted({name.split("/")[1] for name in arrays if name.startswith("also/")})
+        also = {key: Features(**{name: arrays.get(f"also/{key}/{name}") for name in _FEATURES}) for key in keys}  # type: ignore[arg-type]
+        seen = Candidates(**{name: arrays.get(f"seen/{name}") for name in _SEEN}, also=also)  # type: ignore[arg-type]
+    return ShardRows(arrays["parents"], decision, seen)
