@@ -25,8 +25,11 @@ __all__ = ["Ranks", "is_first"]
 _BUCKET = 2**23
 """Numbers that are sent at once: 32 MiB."""
 
-_PATIENCE = timedelta(days=30)
-"""A process may have work for hours when the others have ended theirs; one that is gone is seen at once."""
+_PATIENCE = timedelta(days=20)
+"""A process may have work for hours when the others have ended theirs; one that is gone is seen at once.
+
+In milliseconds it must fit 31 bits.
+"""
 
 
 def _started() -> bool:
@@ -157,7 +160,7 @@ class Ranks:
                 said = {"value": call()}
             except GanAugmentError as error:
                 failed, said = error, {"error": str(getattr(error, "strerror", None) or error)}
-        content = self.share(json.dumps(said).encode())
+        content = self.share(json.dumps(said).encode() if self.first else None)
         if failed is not None:
             raise failed
         heard = json.loads(content or b"{}")

@@ -12,10 +12,10 @@ from torch import Tensor
 from gan_augment.errors import ConfigError, DataError, SmallClassWarning
 from gan_augment.forms import RawForm
 from gan_augment.pool import SyntheticPool
-from gan_augment.pool.order import seen_by
 from gan_augment.pool.cached import cached_pool
 from gan_augment.pool.draw import Drawer, drawn_spec
 from gan_augment.pool.matching import names_in
+from gan_augment.pool.order import seen_by
 from gan_augment.source import RawView
 from gan_augment.synthesizers.checks import Home, match_classes
 from gan_augment.types import IntArray, NeedsParents, Origin, Synthesizer

@@ -29,6 +29,7 @@ def store_of_arrays(
     masks: npt.ArrayLike | None,
     known: Mapping[str, npt.NDArray[Any]] | None = None,
     reasons: Sequence[str] = ("",),
+    form: RawForm | None = None,
 ) -> Store:
     """Returns a store of images, all kept where nothing else is known; as `SyntheticPool.from_arrays`, which says more.
 
@@ -39,6 +40,7 @@ def store_of_arrays(
         masks: `(N, 1, *spatial)`, or without the 1; None where there are none.
         known: Further columns `(N,)`, such as seeds.
         reasons: What the column of reasons indexes.
+        form: The raw form of the images; None for that of plain arrays, or tensors.
 
     Raises:
         DataError: The lengths or sizes differ, or a label is none of the classes.
@@ -50,8 +52,8 @@ def store_of_arrays(
     values = [label_value(value) for value in np.asarray(labels).tolist()]
     if len(images) != len(values) or not len(images):
         raise DataError(f"expected one label for each image, found {len(images)} images and {len(values)} labels")
-    form = RawForm.of(images[0])
-    form = replace(form, kind="tensor") if tensors else form
+    own = RawForm.of(images[0])
+    own = replace(own, kind="tensor") if tensors else own
     if images.dtype.kind == "f" and not np.isfinite(images).all():
         raise DataError("expected finite values, found NaN or infinity among the images; repair or remove them")
     if classes is None:
@@ -67,21 +69,21 @@ def store_of_arrays(
             )
         index = [names.index(value) if isinstance(value, str) else value for value in values]
     count, numbered = len(images), classes is None and all(isinstance(value, int) for value in values)
-    arrays = np.stack([form.array(image) for image in images])
-    own = FittedOn(np.unique(np.array([hash_image(array) for array in arrays], np.int64)))
+    arrays = np.stack([own.array(image) for image in images])
+    fitted_on = FittedOn(np.unique(np.array([hash_image(array) for array in arrays], np.int64)))
     shards = None if masks is None else [_masks(masks, (count, 1, *arrays.shape[2:]))]
     chunk = batch_rows(tuple(arrays.shape[2:]))
     document = new_document(
         classes=names,
         named=classes is not None or all(isinstance(value, str) for value in values),
         values=[int(name) if numbered else place for place, name in enumerate(names)],
-        form=vars(form),
+        form=vars(own if form is None else form),
         image_spec=None,
         reasons=reasons,
         parts=[{"folder": part_name(0), "rows": count, "chunk": chunk, "masks": masks is not None}],
     )
     columns = Columns.of(np.array(index, np.int64), **(known or {}))
-    return Store([arrays], columns, document, own, masks=shards)
+    return Store([arrays], columns, document, fitted_on, masks=shards)
 
 
 def _masks(masks: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.int32]:

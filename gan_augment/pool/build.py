@@ -19,7 +19,7 @@ from gan_augment.pool.document import appended, new_document, with_part
 from gan_augment.pool.draw import Drawer
 from gan_augment.pool.drawing import Drawing, drawer_of
 from gan_augment.pool.grow import joined
-from gan_augment.pool.layout import LOCK, PLAN, POOL, part_name
+from gan_augment.pool.layout import JUDGE, LOCK, PLAN, POOL, part_name
 from gan_augment.pool.order import Order, seen_by
 from gan_augment.pool.plan import check_settings
 from gan_augment.pool.progress import Progress
@@ -100,8 +100,9 @@ def _refuse_same_rows(store: Store, asked: Mapping[str, Any]) -> None:
 
 
 def _refuse_others(folder: Path) -> None:
-    """A lock without anything else is what is left of a build that ended before it began."""
-    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK, part_name(0)}:
+    """A judge, and hidden files, are what is left of a build that ended before it began."""
+    left = (".", JUDGE)
+    if folder.is_dir() and all(path.name.startswith(left) or path.name == part_name(0) for path in folder.iterdir()):
         part = folder / part_name(0)
         if not part.exists() or all(path.name.startswith(".") for path in part.iterdir()):
             return

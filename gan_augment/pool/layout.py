@@ -15,14 +15,13 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gan_augment.artifacts import read_json
 from gan_augment.errors import ArtifactError
 from gan_augment.pool.columns import COLUMNS
 
 __all__ = [
     "FITTED_ON",
+    "JUDGE",
     "KIND",
     "LOCK",
     "MOST_SHARDS",
@@ -40,6 +39,9 @@ __all__ = [
 KIND = "gan_augment pool"
 VERSION = 2
 POOL, PLAN, FITTED_ON, LOCK = "pool.json", "build.json", "fitted_on.safetensors", ".lock"
+JUDGE = "judge-"
+"""How the folder of a judge begins that the command line trains for a pool."""
+
 MOST_SHARDS = 128
 """Of a part; each is a file held open."""
 
@@ -87,8 +89,3 @@ def read_about(folder: Path) -> dict[str, Any]:
             "give the call or command that began it again, and it goes on from there"
         )
     return read_json(folder / POOL, KIND, VERSION, oldest=VERSION)
-
-
-def npy_header(shape: tuple[int, ...], dtype: str) -> dict[str, Any]:
-    """Returns what numpy writes at the head of a file of this shape and type."""
-    return {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}

@@ -219,6 +219,53 @@ class SyntheticPool(PoolView):
 
         return write_stores([self._as_seen()], out, progress=progress)
 
+    def export(
+        self,
+        out: "str | os.PathLike[str]",
+        format: str = "folder",  # noqa: A002  (what other libraries call it)
+        *,
+        progress: bool = True,
+        **settings: Any,
+    ) -> Path:
+        """Writes the images of this view for other tools; every image says that it is synthetic.
+
+        Args:
+            out: New folder.
+            format: "folder" (images and metadata.csv), "webdataset", "huggingface" or "nifti" (volumes).
+            progress: Whether to show a bar on a terminal.
+            settings: Of the format; see `gan_augment.pool.exports`.
+
+        Raises:
+            ConfigError: There is no such format or setting, or a library for it is missing.
+            DataError: The format cannot hold the images without loss.
+            ArtifactError: The folder exists.
+            StorageError: The disk refused; nothing is left.
+        """
+        from gan_augment.pool.exports import export
+
+        return export(self, out, format, progress=progress, **settings)
+
+    @classmethod
+    def from_folder(
+        cls, folder: "str | os.PathLike[str]", *, classes: Sequence[str] | None = None, progress: bool = True
+    ) -> "SyntheticPool":
+        """Makes a pool of a folder of images, made elsewhere or exported from here and sorted by hand.
+
+        What metadata.csv tells of a row (seed, score, decision, parent, weight, review) is kept; a row whose image was
+        deleted is gone, and one that was moved to another class has that class.
+
+        Args:
+            folder: `folder/class_name/*.png` (or tif, jpg, ...), with or without metadata.csv.
+            classes: Class names; None for those of the export, or of the folders.
+            progress: Whether to show a bar on a terminal.
+
+        Raises:
+            DataError: It is no such folder, or one of its files cannot be used.
+        """
+        from gan_augment.pool.exports import read_folder
+
+        return read_folder(Path(folder), classes=classes, progress=progress).pool()
+
     def _as_seen(self) -> Store:
         """Returns a store that keeps the rows of this view alone; the others have a reason."""
         from gan_augment.pool.redecide import LEFT_OUT

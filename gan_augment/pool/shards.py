@@ -28,7 +28,8 @@ def remove_partial(folder: Path) -> None:
         OSError: It cannot be removed.
     """
     for path in folder.glob(f".*{_PARTIAL}"):
-        path.unlink(missing_ok=True)
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
 
 
 def file_hash(path: Path, tell: Callable[[int], Any] = lambda size: None) -> str:

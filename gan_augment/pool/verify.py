@@ -180,7 +180,7 @@ def check_resumed(work: FolderWork, drawer: Drawer, folder: Path, shard: int) ->
     """
     start, stop = next(work.plan.chunks(shard))
     labels, seeds = work.plan.columns(start, stop)
-    stored = np.load(work.folder / shard_file("images", shard), mmap_mode="r")[: stop - start]
+    stored = np.load(work.folder / shard_file("images", shard), mmap_mode="r", allow_pickle=False)[: stop - start]
     _refuse_others(_drawn_levels(drawer, labels, seeds, stored), folder)
 
 

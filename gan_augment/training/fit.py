@@ -19,6 +19,7 @@ from gan_augment.errors import ConfigError, StorageError, whole
 from gan_augment.fingerprint import FittedOn, hash_array, hash_json
 from gan_augment.locks import exclusive
 from gan_augment.machine import peak_memory
+from gan_augment.ranks import Ranks
 from gan_augment.recipes import Recipe
 from gan_augment.source import RawView
 from gan_augment.synthesizers import TrainedSynthesizer
@@ -27,7 +28,6 @@ from gan_augment.training.interrupt import interruptible
 from gan_augment.training.log import TrainingLog
 from gan_augment.training.observe import Observer
 from gan_augment.training.prepare import Prepared, prepare, recipe_with
-from gan_augment.ranks import Ranks
 from gan_augment.training.trainer import Trainer
 from gan_augment.training.watch import Stop, Watch
 

@@ -13,10 +13,10 @@ import torch
 
 from gan_augment.balance import MIN_IMAGES, check_classes, item_weights
 from gan_augment.machine import peak_memory, pick_device
+from gan_augment.ranks import Ranks
 from gan_augment.recipes import Phase, Recipe, Update
 from gan_augment.source import RawView
 from gan_augment.training.prepare import Prepared, prepare, recipe_with
-from gan_augment.ranks import Ranks
 from gan_augment.training.trainer import Trainer
 
 __all__ = ["ClassPlan", "PhasePlan", "Plan", "plan"]

@@ -7,12 +7,12 @@ from typing import Any
 from gan_augment.errors import ConfigError, whole
 from gan_augment.images import ImageSpec
 from gan_augment.networks import NetworkSpec
+from gan_augment.ranks import Ranks
 from gan_augment.recipes import Recipe, get_recipe
 from gan_augment.source import RawView
 from gan_augment.training.batches import Batches
 from gan_augment.training.finetune import freeze_blocks, start_from
 from gan_augment.training.precision import pick_precision
-from gan_augment.ranks import Ranks
 from gan_augment.training.trainer import Trainer
 from gan_augment.training.watch import Stop, Watch
 

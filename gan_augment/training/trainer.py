@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from gan_augment.errors import ConfigError, TrainingError
 from gan_augment.networks import NetworkSpec
+from gan_augment.ranks import Ranks
 from gan_augment.recipes import Part, Recipe, Tools, Update
 from gan_augment.seeds import derive
 from gan_augment.training.precision import lower_precision
-from gan_augment.ranks import Ranks
 
 __all__ = ["Trainer"]
 

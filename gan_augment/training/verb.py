@@ -68,10 +68,10 @@ def fit(
     """
     from gan_augment.artifacts import refuse_existing
     from gan_augment.folders import open_folder
+    from gan_augment.ranks import is_first
     from gan_augment.synthesizers import load
     from gan_augment.training import fit as fit_synthesizer
     from gan_augment.training.plan import plan
-    from gan_augment.ranks import is_first
 
     began = time.monotonic()
     refuse_existing(out, "synthesizer")

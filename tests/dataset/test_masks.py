@@ -213,10 +213,10 @@ def test_damaged_masks_are_refused(tmp_path: Path) -> None:
     from gan_augment.errors import ArtifactError
 
     SyntheticPool.build(Segmenter(), Segmented(MADE["array"]), out=tmp_path / "pool", progress=False)
-    path = tmp_path / "pool" / "masks-00000.npy"
+    path = tmp_path / "pool" / "part-00000" / "masks-00000.npy"
     np.save(path, np.load(path)[:-1])
     with pytest.raises(ArtifactError, match=r"masks-00000\.npy"):
         SyntheticPool.open(tmp_path / "pool")
     path.unlink()
-    with pytest.raises(ArtifactError, match="found no such file"):
+    with pytest.raises(ArtifactError, match="found none; the pool is damaged"):
         SyntheticPool.open(tmp_path / "pool")

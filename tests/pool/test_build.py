@@ -11,7 +11,7 @@ import torch
 from gan_augment.errors import ArtifactError, ConfigError, StorageError, SynthesizerError
 from gan_augment.images import batch_rows
 from gan_augment.pool import SyntheticPool
-from gan_augment.pool.columns import COLUMNS
+from gan_augment.pool.layout import files_of_part
 from gan_augment.selection import CentroidSelector
 from gan_augment.synthesizers import wrap
 from gan_augment.training import fit
@@ -26,8 +26,6 @@ from tests.helpers import (
     untrained_judge,
     view,
 )
-
-COLUMN_FILES = [f"part-00000/{name}.npy" for name in sorted(COLUMNS)]
 
 
 def build(synthesizer: Any = None, like: Any = None, **settings: Any) -> SyntheticPool:
@@ -147,8 +145,9 @@ def test_the_same_seed_in_two_processes_gives_the_same_bytes(tmp_path: Path) -> 
     done = run_python(_AGAIN, tmp_path / "gan", tmp_path / "judge", tmp_path / "two", env={"PYTHONHASHSEED": "5"})
     assert done.returncode == 0, done.stderr
     one, two = files_of(tmp_path / "one"), files_of(tmp_path / "two")
-    own = ["part-00000/fitted_on.safetensors", "part-00000/images-00000.npy"]
-    assert sorted(one) == sorted([*own, *COLUMN_FILES, "pool.json"])
+    part = SyntheticPool.open(tmp_path / "one").about["parts"][0]
+    files = files_of_part(part["rows"], part["shard_rows"], masks=False)
+    assert sorted(one) == [*(f"part-00000/{name}" for name in sorted(files)), "pool.json"]
     assert one == two
     pool = SyntheticPool.open(tmp_path / "one")
     assert not pool.candidates().kept.all()

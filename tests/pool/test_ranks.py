@@ -1,0 +1,72 @@
+"""Several processes draw one pool: real ones over gloo, and the pool is the same for any number of them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gan_augment.errors import ConfigError
+from gan_augment.pool import SyntheticPool
+from tests.helpers import ROOT, files_of
+from tests.pool.durable import build
+
+WORKER = str(Path(__file__).with_name("ranks_worker.py"))
+ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+
+
+def launch(count: int, folder: Path, kind: str, *args: int) -> subprocess.CompletedProcess[str]:
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
+    return subprocess.run(
+        [*command, WORKER, str(folder), kind, *map(str, args)],
+        env=ENV, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+
+
+def drawn(folder: Path) -> list[int]:
+    """Calls of the generator in each process."""
+    return [int(path.read_text().split()[2]) for path in sorted(folder.glob("seen.*"))]
+
+
+@pytest.mark.parametrize("kind", ["rows", "set"])
+def test_one_two_and_three_processes_draw_the_same_pool(tmp_path: Path, kind: str) -> None:
+    build(tmp_path / "alone", kind)
+    wanted = files_of(tmp_path / "alone")
+    for count in (1, 2, 3):
+        done = launch(count, tmp_path / str(count), kind)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert files_of(tmp_path / str(count) / "pool") == wanted
+        seen = {path.read_text().rpartition(" ")[0] for path in (tmp_path / str(count)).glob("seen.*")}
+        assert len(seen) == 1
+    alone, together = drawn(tmp_path / "1")[0], drawn(tmp_path / "3")
+    assert max(together) < alone  # five shards: two, two and one
+    assert sum(together) - 2 * (together[2] - 4) == alone  # beside what each draws to fit the selector
+
+
+def test_a_process_that_dies_is_taken_up_again(tmp_path: Path) -> None:
+    build(tmp_path / "alone", "rows")
+    died = launch(3, tmp_path / "ranks", "rows", 1, 14)  # in its second shard
+    assert died.returncode != 0
+    with pytest.raises(Exception, match="still being drawn"):
+        SyntheticPool.open(tmp_path / "ranks" / "pool")
+    finished = len(list((tmp_path / "ranks" / "pool").rglob("shard-*.safetensors")))
+    assert 1 <= finished < 5
+    done = launch(2, tmp_path / "ranks", "rows")  # fewer go on
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert files_of(tmp_path / "ranks" / "pool") == files_of(tmp_path / "alone")
+
+
+def test_a_refusal_is_told_by_all(tmp_path: Path) -> None:
+    (tmp_path / "pool").mkdir()
+    build(tmp_path / "pool", "rows", seed=9)
+    done = launch(2, tmp_path, "rows")
+    assert done.returncode != 0
+    assert done.stderr.count("ArtifactError: expected ") >= 1
+    assert "seed 0 against 9" in done.stderr
+
+
+def test_memory_is_not_shared() -> None:
+    with pytest.raises(ConfigError, match="out= a folder that all processes share"):
+        build(None, distributed=True)
