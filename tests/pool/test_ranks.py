@@ -5,12 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import gan_augment as ga
 from gan_augment.errors import ConfigError
 from gan_augment.pool import SyntheticPool
 from tests.helpers import ROOT, files_of
-from tests.pool.durable import build
+from tests.pool.durable import BASE, build
+from tests.training.test_ranks import free_port
 
 WORKER = str(Path(__file__).with_name("ranks_worker.py"))
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
@@ -70,3 +73,23 @@ def test_a_refusal_is_told_by_all(tmp_path: Path) -> None:
 def test_memory_is_not_shared() -> None:
     with pytest.raises(ConfigError, match="out= a folder that all processes share"):
         build(None, distributed=True)
+
+
+@pytest.mark.slow
+def test_the_command_line_under_accelerate_launch(tmp_path: Path) -> None:
+    for label, name in enumerate(BASE.classes):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for index in np.flatnonzero(np.array(BASE.targets) == label):
+            BASE[int(index)][0].save(tmp_path / "images" / name / f"{index:03d}.png")
+    gan = ga.fit(ga.open_folder(tmp_path / "images"), "sngan", steps=2, min_images=2, progress=False)
+    gan.save(tmp_path / "gan")
+    asked = ["build", str(tmp_path / "gan"), "--like", str(tmp_path / "images"), "--count", "dog=400", "--quiet"]
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1"]
+    launcher += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", free_port()]
+    for count, name in (("1", "one"), ("2", "two")):
+        command = [*launcher, "--num_processes", count, "-m", "gan_augment", *asked, "--out", str(tmp_path / name)]
+        done = subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=240, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.count("Next, in Python") == 1
+        assert (tmp_path / f"{name}-samples.png").exists()
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
