@@ -14,7 +14,8 @@ from gan_augment.pool.draw import Drawer, drawn_spec
 from gan_augment.pool.order import Order
 from gan_augment.pool.plan import Plan
 from gan_augment.pool.progress import Progress
-from gan_augment.pool.work import ShardRows, Work
+from gan_augment.pool.rows import ShardRows
+from gan_augment.pool.work import Work
 from gan_augment.seeds import derive, row_seeds
 from gan_augment.selection.compose import extractors_of
 from gan_augment.selection.domain import DomainSelector
@@ -152,7 +153,7 @@ class Drawing:
                 self.domain_report = selector.report(seen, every, self.order.view.classes).to_json()
             texts = set(np.unique(every.reason).tolist())
         else:
-            found = [work.rows_of(number).decision for number in numbers] if selector is not None else []
+            found = (work.rows_of(number).decision for number in numbers)  # one shard's at a time
             texts = {text for one in found if one is not None for text in np.unique(one.reason).tolist()}
         self.reasons = ["", *sorted(texts - {""})]
         return (self._columns(work.rows_of(number), number, every) for number in numbers)

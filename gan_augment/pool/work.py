@@ -4,16 +4,13 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_bytes
-from torch import Tensor
 
 from gan_augment.artifacts import read_json, storing, sync_folder, write_bytes, write_json, write_tensors
 from gan_augment.errors import ArtifactError
@@ -21,28 +18,14 @@ from gan_augment.fingerprint import FittedOn
 from gan_augment.pool.columns import COLUMNS, MASK_DTYPE, Columns
 from gan_augment.pool.layout import FITTED_ON, PLAN, column_file, shard_file
 from gan_augment.pool.plan import Plan, check_settings
+from gan_augment.pool.rows import ShardRows, packed, unpacked
 from gan_augment.pool.shards import Background, NpyWriter, npy_writer, remove_partial
-from gan_augment.types import Candidates, Decision, Features, IntArray
+from gan_augment.types import IntArray
 
-__all__ = ["KEPT", "FolderWork", "MemoryWork", "ShardRows", "Sink", "Work", "as_json", "clean_part"]
+__all__ = ["KEPT", "FolderWork", "MemoryWork", "Sink", "Work", "as_json", "clean_part"]
 
 _KIND, _VERSION = "gan_augment pool in work", 1
 KEPT = "finished shards are kept, and the same call goes on from there"
-
-
-@dataclass(frozen=True, eq=False)
-class ShardRows:
-    """What is known of the rows of a shard beside their images.
-
-    Attributes:
-        parents: `(n,)`, -1 for none.
-        decision: The selector's, where it decides row by row.
-        seen: What a selector of whole sets is to decide on.
-    """
-
-    parents: IntArray
-    decision: Decision | None = None
-    seen: Candidates | None = None
 
 
 class Sink(Protocol):
@@ -206,7 +189,7 @@ class FolderWork:
 
     def complete(self, number: int, rows: ShardRows, files: Mapping[str, str]) -> None:
         """Writes, last of a shard, what tells that it is finished."""
-        tensors, about = _packed(rows)
+        tensors, about = packed(rows)
         labels, _ = self.plan.columns(*self._span(number))
         kept = labels if rows.decision is None else labels[rows.decision.keep]
         about |= {"files": dict(files), "drawn": _counted(labels), "kept": _counted(kept)}
@@ -229,7 +212,7 @@ class FolderWork:
         """
         with _reading(self._marker(number)), safe_open(self._marker(number), "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
-            return _unpacked(tensors, json.loads((file.metadata() or {})["about"]))
+            return unpacked(tensors, json.loads((file.metadata() or {})["about"]))
 
     def finish(self, columns: Iterable[Columns], fitted_on: FittedOn) -> dict[str, Any]:
         """Writes the columns and returns the part's record for `pool.json`: rows, shards, a SHA-256 of each file.
@@ -335,38 +318,3 @@ def as_json(value: Any) -> Any:
 
 def _counted(labels: IntArray) -> dict[str, int]:
     return {str(label): int(number) for label, number in zip(*np.unique(labels, return_counts=True), strict=True)}
-
-
-# -- what is known of rows, as tensors ------------------------------------------------------------------------------
-
-_FEATURES = ("features", "probs", "entropy", "fold")
-_SEEN = (*_FEATURES, "labels", "d_logits", "domain", "seeds", "parents", "groups")
-
-
-def _packed(rows: ShardRows) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    arrays: dict[str, Any] = {"parents": rows.parents}
-    about: dict[str, Any] = {"reasons": []}
-    if (decision := rows.decision) is not None:
-        texts, codes = np.unique(decision.reason, return_inverse=True)
-        about["reasons"] = texts.tolist()
-        arrays |= {"keep": decision.keep, "score": decision.score.astype(np.float32), "reason": codes.astype(np.int64)}
-        arrays |= {} if decision.weight is None else {"weight": decision.weight.astype(np.float32)}
-    if (seen := rows.seen) is not None:
-        arrays |= {f"seen/{name}": getattr(seen, name) for name in _SEEN}
-        for key, other in seen.also.items():
-            arrays |= {f"also/{key}/{name}": getattr(other, name) for name in _FEATURES}
-    known = {name: array for name, array in arrays.items() if array is not None}
-    return {name: torch.from_numpy(np.array(array, order="C")) for name, array in known.items()}, about
-
-
-def _unpacked(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> ShardRows:
-    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-    decision = seen = None
-    if "keep" in arrays:
-        reason = np.array(about["reasons"], np.str_)[arrays["reason"]]
-        decision = Decision(arrays["keep"], arrays["score"], reason, arrays.get("weight"))
-    if "seen/features" in arrays:
-        keys = sorted({name.split("/")[1] for name in arrays if name.startswith("also/")})
-        also = {key: Features(**{name: arrays.get(f"also/{key}/{name}") for name in _FEATURES}) for key in keys}  # type: ignore[arg-type]
-        seen = Candidates(**{name: arrays.get(f"seen/{name}") for name in _SEEN}, also=also)  # type: ignore[arg-type]
-    return ShardRows(arrays["parents"], decision, seen)
