@@ -254,15 +254,21 @@ def pop_fitted_on(tensors: dict[str, Tensor], path: str | Path) -> FittedOn:
     return FittedOn(taken["fitted_on"].numpy(), taken["groups"].numpy())
 
 
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
+def read_tensors(path: str | Path, most: int | None = None) -> dict[str, Tensor]:
     """Reads safetensors.
 
+    Args:
+        path: The file.
+        most: Bytes that it may have; None for any number.
+
     Raises:
-        ArtifactError: It is missing, truncated or no safetensors file.
+        ArtifactError: It is missing, truncated, too large or no safetensors file.
     """
     path = Path(path)
     if not _is_file(path):
         raise ArtifactError(f"expected weights in {path}, found no such file")
+    if most is not None and path.stat().st_size > most:
+        raise ArtifactError(f"expected at most {most} bytes in {path}, found {path.stat().st_size}; it is damaged")
     try:
         return load_bytes(path.read_bytes())
     except (SafetensorError, ValueError, KeyError, RuntimeError, OSError) as error:

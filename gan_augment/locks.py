@@ -49,7 +49,7 @@ def exclusive(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
         OSError: It cannot be written.
     """
     while True:
-        with open(path, "ab") as file:
+        with _opened(path, what) as file:
             held = try_lock(file, wait=wait)
             if held is False:
                 raise ArtifactError(
@@ -64,6 +64,14 @@ def exclusive(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
                 with contextlib.suppress(OSError):
                     path.unlink()
             return
+
+
+def _opened(path: Path, what: str) -> IO[bytes]:
+    """Opens a lock file, or makes it; what is no plain file would be followed, or waited for."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise ArtifactError(f"expected a plain file as the lock of {what} in {path}, found something else; remove it")
+    return os.fdopen(os.open(path, flags, 0o666), "ab")
 
 
 def _is_at(file: IO[bytes], path: Path) -> bool:

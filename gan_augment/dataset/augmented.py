@@ -154,9 +154,11 @@ class GANAugmentedDataset(Dataset[Any]):
 
     def _check_like(self) -> bool:
         """Tells whether the pool was built like this very dataset, and warns if it was built like another."""
-        like = None if self.pool is None else self.pool.about.get("like")
-        if like is None or like == {"items": len(self._view), "identity": self._view.identity}:
-            return like is not None
+        likes = [] if self.pool is None else self.pool.about.get("likes", [])
+        own = {"items": len(self._view), "identity": self._view.identity}
+        like = next((other for other in likes if other != own), None)
+        if like is None:
+            return self.pool is not None and self.pool.about.get("like") == own
         warnings.warn(
             f"the pool was built like another dataset ({like['items']} items, {len(self._view)} here): its images may "
             "come from images that are not in this one. If you test on those, the test is worth nothing; check with "

@@ -91,6 +91,8 @@ def _identity(pool: SyntheticPool) -> list[Any]:
     return [
         own,
         hash_array(every.labels),
+        hash_array(every.seeds),
+        hash_array(every.weights),
         hash_array(every.kept),
         hash_array(pool.rows),
         pool.about.get("fingerprint"),

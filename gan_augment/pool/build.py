@@ -3,31 +3,31 @@
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from gan_augment.artifacts import refuse_existing, storing, sync_folder, write_json
-from gan_augment.errors import ArtifactError, DataError, SmallClassWarning
+from gan_augment.errors import ArtifactError, ConfigError, SmallClassWarning
 from gan_augment.fingerprint import FittedOn
 from gan_augment.locks import exclusive
 from gan_augment.pool.columns import Columns
-from gan_augment.pool.document import appended, new_document, with_part
+from gan_augment.pool.document import check_alike
 from gan_augment.pool.draw import Drawer
 from gan_augment.pool.drawing import Drawing, drawer_of
+from gan_augment.pool.folder import check_place, document_of, draw_into
 from gan_augment.pool.grow import joined
-from gan_augment.pool.layout import JUDGE, LOCK, PLAN, POOL, part_name
+from gan_augment.pool.layout import LOCK, MOST_PARTS, POOL, part_name, read_about
 from gan_augment.pool.order import Order, seen_by
 from gan_augment.pool.plan import check_settings
 from gan_augment.pool.progress import Progress
 from gan_augment.pool.read import read_store
 from gan_augment.pool.shards import remove_partial
 from gan_augment.pool.store import Store
-from gan_augment.pool.verify import check_resumed, check_same
-from gan_augment.pool.work import KEPT, FolderWork, MemoryWork, as_json, clean_part
+from gan_augment.pool.verify import check_same
+from gan_augment.pool.work import MemoryWork, clean_part
 from gan_augment.ranks import Ranks
 
 __all__ = ["build_store", "extend_store"]
@@ -47,24 +47,34 @@ def build_store(
 
     Raises:
         ArtifactError: The folder holds something else, or what was begun there has other settings.
-        StorageError: The disk refused; what was finished is kept.
+        StorageError: The disk refused; finished shards are kept.
     """
     drawer = drawer_of(order)
     fitted_on = seen_by(order.synthesizer, order.view, order.selector, stacklevel=stacklevel + 2)
-    asked = as_json(order.asked(drawer.spec, drawer.chunk))
-    folder = None if out is None else Path(out)
-    if folder is not None and (folder / POOL).exists():
-        return _whole_already(folder, order, drawer, asked)
-    if folder is not None and not (folder / part_name(0) / PLAN).exists():
-        _refuse_others(folder)
-    drawing = Drawing(order, drawer)
-    if folder is None:
+    asked = order.asked(drawer.spec, drawer.chunk)
+    if out is None:
+        drawing = Drawing(order, drawer)
         store = _in_memory(drawing, fitted_on, asked, progress)
-    else:
-        store = _in_folder(drawing, folder, None, fitted_on, asked, progress, distributed)
-    drawing.warn(stacklevel + 1)
+        drawing.warn(stacklevel + 1)
+        _warn_of_empty(store, stacklevel + 2)
+        return store
+    folder = Path(out).absolute()  # a generator may go elsewhere
+    with Ranks.find() if distributed else Ranks(torch.device("cpu")) as ranks:
+        whole = ranks.told(lambda: _is_whole(folder))
+        if not whole:
+            drawing = Drawing(order, drawer)
+            whole = not draw_into(folder, drawing, asked, fitted_on, grown=None, ranks=ranks, progress=progress)
+            drawing.warn(stacklevel + 1)
+        store = _whole_already(folder, order, drawer, asked, ranks) if whole else read_store(folder)
     _warn_of_empty(store, stacklevel + 2)
     return store
+
+
+def _is_whole(folder: Path) -> bool:
+    if (folder / POOL).exists():
+        return True
+    check_place(folder)
+    return False
 
 
 def extend_store(store: Store, order: Order, *, progress: bool, distributed: bool, stacklevel: int) -> Store:
@@ -72,77 +82,70 @@ def extend_store(store: Store, order: Order, *, progress: bool, distributed: boo
 
     Raises:
         DataError: The images would be of another type or size.
+        ConfigError: The pool has as many parts as it may have.
         ArtifactError, StorageError: See `build_store`.
     """
     drawer = drawer_of(order)
     fitted_on = seen_by(order.synthesizer, order.view, order.selector, stacklevel=stacklevel + 2)
-    asked = as_json(order.asked(drawer.spec, drawer.chunk))
-    _refuse_same_rows(store, asked)
+    asked = order.asked(drawer.spec, drawer.chunk)
+    document = store.document if store.folder is None else read_about(store.folder)  # a view may decide otherwise
+    _check_extension(document, order, drawer, asked)
     drawing = Drawing(order, drawer)
     if store.folder is None:
         grown = joined([store, _in_memory(drawing, fitted_on, asked, progress)])
     else:
-        grown = _in_folder(drawing, store.folder, store, fitted_on, asked, progress, distributed)
+        if [part["files"] for part in document["parts"]] != [part["files"] for part in store.document["parts"]]:
+            raise ArtifactError(
+                f"expected the pool in {store.folder} as it was opened, found that it has grown since; open it again, "
+                "then extend"
+            )
+        with Ranks.find() if distributed else Ranks(torch.device("cpu")) as ranks:
+            draw_into(store.folder, drawing, asked, fitted_on, grown=document, ranks=ranks, progress=progress)
+        grown = read_store(store.folder)
     drawing.warn(stacklevel + 1)
+    _warn_of_empty(grown, stacklevel + 2)
     return grown
 
 
-def _refuse_same_rows(store: Store, asked: Mapping[str, Any]) -> None:
-    for part in store.document["parts"]:
+def _check_extension(document: Mapping[str, Any], order: Order, drawer: Drawer, asked: Mapping[str, Any]) -> None:
+    """Raises, before anything is drawn, where rows cannot come behind those of a pool."""
+    if len(document["parts"]) >= MOST_PARTS:
+        raise ConfigError(f"expected a pool of fewer than {MOST_PARTS} parts, found {MOST_PARTS}; build another one")
+    check_alike(document, {"form": order.form(drawer.spec), "named": True, "parts": []})
+    for part in document["parts"]:
         own = part.get("settings") or {}
-        if all(own.get(name) == asked[name] for name in ("seed", "synthesizer")) and set(own["needed"]) & set(
-            asked["needed"]
-        ):
+        again = order.known and all(own.get(name) == asked[name] for name in ("seed", "synthesizer"))
+        if again and set(own["needed"]) & set(asked["needed"]):
             raise ArtifactError(
                 f"expected a seed of which the pool holds no rows, found {asked['seed']}, by which the same "
                 "synthesizer drew rows of the same classes already; give another seed=, or none"
             )
 
 
-def _refuse_others(folder: Path) -> None:
-    """A judge, and hidden files, are what is left of a build that ended before it began."""
-    left = (".", JUDGE)
-    if folder.is_dir() and all(path.name.startswith(left) or path.name == part_name(0) for path in folder.iterdir()):
-        part = folder / part_name(0)
-        if not part.exists() or all(path.name.startswith(".") for path in part.iterdir()):
-            return
-    refuse_existing(folder, "pool")
-
-
-def _whole_already(folder: Path, order: Order, drawer: Drawer, asked: Mapping[str, Any]) -> Store:
-    """Returns a pool that is whole, where it is the one that is ordered."""
+def _whole_already(folder: Path, order: Order, drawer: Drawer, asked: Mapping[str, Any], ranks: Ranks) -> Store:
+    """Returns a pool that is whole, where it is the one that is ordered, or began as that one."""
     store = read_store(folder)
-    first = store.document["parts"][0]
+    settings = store.document["parts"][0].get("settings")
+    if settings is None:
+        raise ArtifactError(
+            f"expected {folder} not to exist yet, or to be the same pool, found a pool of images that were not drawn "
+            "for it; give another out="
+        )
     try:
-        check_settings(asked, first.get("settings"), f"the pool in {folder}")
+        check_settings(asked, settings, f"the pool in {folder}", "delete that folder")
     except ArtifactError as error:
         raise ArtifactError(f"expected {folder} not to exist yet, or to be the same pool: {error}") from None
     if not order.known:
         check_same(store, drawer, folder)
-    with contextlib.suppress(OSError, ArtifactError), exclusive(folder / LOCK, f"the pool {folder}"):
-        remove_partial(folder)
-        for part in store.document["parts"]:
-            clean_part(folder / part["folder"])
+    if ranks.first:
+        with contextlib.suppress(OSError, ArtifactError), exclusive(folder / LOCK, f"the pool {folder}"):
+            remove_partial(folder)
+            for part in store.document["parts"]:
+                clean_part(folder / part["folder"])
     return store
 
 
-# -- memory ---------------------------------------------------------------------------------------------------------
-
-
-def _document(drawing: Drawing, record: Mapping[str, Any]) -> dict[str, Any]:
-    view, spec = drawing.order.view, drawing.drawer.spec
-    return new_document(
-        classes=view.classes,
-        named=True,
-        values=view.values,
-        form=drawing.order.form(spec),
-        image_spec=spec.to_json(),
-        reasons=drawing.reasons,
-        parts=[record],
-    )
-
-
-def _in_memory(drawing: Drawing, fitted_on: FittedOn, asked: dict[str, Any], progress: bool) -> Store:
+def _in_memory(drawing: Drawing, fitted_on: FittedOn, asked: Mapping[str, Any], progress: bool) -> Store:
     work = MemoryWork(drawing.plan)
     bar = Progress(drawing.plan, drawing.order.view.classes, shown=progress, work=None, mine=work.pending())
     with bar.waiting():
@@ -150,92 +153,8 @@ def _in_memory(drawing: Drawing, fitted_on: FittedOn, asked: dict[str, Any], pro
     columns = Columns.concatenate(list(drawing.decide(work)))
     images, masks = work.arrays()
     own = {"folder": part_name(0), "rows": len(columns), "chunk": drawing.plan.chunk, "masks": masks is not None}
-    document = _document(drawing, {**own, **drawing.record(asked)})
+    document = document_of(drawing, {**own, **drawing.record(asked)})
     return Store([images], columns, document, fitted_on, masks=None if masks is None else [masks])
-
-
-# -- a folder -------------------------------------------------------------------------------------------------------
-
-
-def _in_folder(
-    drawing: Drawing,
-    folder: Path,
-    grown: Store | None,
-    fitted_on: FittedOn,
-    asked: dict[str, Any],
-    progress: bool,
-    distributed: bool,
-) -> Store:
-    """Draws a part into a folder, behind those of `grown` where it is given."""
-    spec, number = drawing.drawer.spec, 0 if grown is None else len(grown.document["parts"])
-    work = FolderWork(folder / part_name(number), drawing.plan, (spec.channels, *spec.raw_shape), spec.form.dtype)
-    ranks = Ranks.find() if distributed else Ranks(torch.device("cpu"))
-    with _left_as_found(folder, work, ranks.count == 1), ranks, contextlib.ExitStack() as held:
-        pending = ranks.told(lambda: _begin(held, work, folder, drawing.drawer, asked))
-        mine = pending[ranks.index :: ranks.count]
-        classes = drawing.order.view.classes
-        bar = Progress(drawing.plan, classes, shown=progress and ranks.first, work=work, mine=mine)
-        with bar.waiting():
-            with work.writing():
-                drawing.draw(work, mine, bar)
-            ranks.any(False)
-        ranks.told(lambda: _publish(drawing, work, folder, grown, fitted_on, asked))
-    return read_store(folder)
-
-
-def _begin(
-    held: contextlib.ExitStack, work: FolderWork, folder: Path, drawer: Drawer, asked: Mapping[str, Any]
-) -> list[int]:
-    """Claims the folder, and returns the shards that are to be drawn, having checked that it is the same drawing."""
-    with storing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        held.enter_context(exclusive(folder / LOCK, f"the pool {folder}"))
-    work.begin(asked)
-    pending = work.pending()
-    if finished := sorted(set(range(len(work.plan.shards))) - set(pending)):
-        check_resumed(work, drawer, folder, finished[0])
-    return pending
-
-
-@contextlib.contextmanager
-def _left_as_found(folder: Path, work: FolderWork, alone: bool) -> Iterator[None]:
-    """Leaves nothing behind where it fails before a shard is finished; where there are some, a later call goes on."""
-    there = folder.exists()
-    try:
-        yield
-    except BaseException:
-        if alone and not (folder / LOCK).exists():  # else somebody else works there
-            work.give_up()
-            if not there:
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
-        raise
-
-
-def _publish(
-    drawing: Drawing,
-    work: FolderWork,
-    folder: Path,
-    grown: Store | None,
-    fitted_on: FittedOn,
-    asked: dict[str, Any],
-) -> None:
-    """Has all be decided, writes the columns and, last, `pool.json`: from then on the part is there."""
-    columns = drawing.decide(work)
-    if grown is None:
-        record = work.finish(columns, fitted_on)
-        document = _document(drawing, {**record, **drawing.record(asked)})
-    else:
-        other = _document(drawing, {"rows": 0, "masks": grown.masks is not None})
-        document, recoded = appended(grown.document, other)
-        record = work.finish(map(recoded, columns), fitted_on)
-        if record["masks"] != (grown.masks is not None):
-            raise DataError("expected a synthesizer that draws masks if and only if those of the pool's rows did")
-        document = with_part(document, {**record, **drawing.record(asked)})
-    with storing(folder, left=KEPT):
-        write_json(folder / POOL, document)
-        sync_folder(folder)
-        work.clean()
 
 
 def _warn_of_empty(store: Store, stacklevel: int) -> None:

@@ -11,7 +11,7 @@ from gan_augment.fingerprint import hash_json
 from gan_augment.pool.columns import Columns
 from gan_augment.pool.layout import KIND, VERSION
 
-__all__ = ["appended", "flattened", "new_document", "pool_hash", "with_part"]
+__all__ = ["appended", "check_alike", "flattened", "new_document", "with_part"]
 
 _OWN = {"rows", "folder", "files", "shard_rows", "chunk", "masks", "settings"}
 """What a part says of itself alone."""
@@ -67,6 +67,7 @@ def flattened(document: Mapping[str, Any]) -> dict[str, Any]:
     names = {name for part in drawn for name in part} - _OWN
     about = {name: _common([part.get(name) for part in drawn]) for name in sorted(names)}
     chains = [part["fingerprint"] for part in drawn]
+    about["likes"] = _distinct([part.get("like") for part in drawn])
     about["fingerprint"] = {link: _link([chain.get(link) for chain in chains]) for link in _LINKS}
     if len(drawn) > 1:
         about["needed"] = _summed([part.get("needed") or {} for part in drawn])
@@ -78,6 +79,10 @@ def flattened(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _common(values: list[Any]) -> Any:
     return values[0] if all(value == values[0] for value in values) else None
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    return [value for place, value in enumerate(values) if value is not None and value not in values[:place]]
 
 
 def _link(values: list[Any]) -> Any:
@@ -92,12 +97,6 @@ def _summed(parts: list[Mapping[str, int]]) -> dict[str, int]:
     return total
 
 
-def pool_hash(document: Mapping[str, Any]) -> str:
-    """Returns a hash of all files of a pool: that of the hashes of its parts' files, reviews aside."""
-    files = [sorted((name, told) for name, told in part["files"].items()) for part in document["parts"]]
-    return hash_json([files, document["classes"], document["reasons"]])
-
-
 def with_part(document: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a document with one part more."""
     parts = [*document["parts"], dict(part)]
@@ -107,7 +106,9 @@ def with_part(document: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str,
 def appended(first: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict[str, Any], Callable[[Columns], Columns]]:
     """Returns a pool's document with the classes and reasons of another pool whose rows come behind its own.
 
-    New classes and reasons come last, so that the numbers in the columns of the first stay as they are.
+    New classes and reasons come last, so that the numbers in the columns of the first stay as they are. The label of a
+    class is the other's, whose dataset is newer; where labels then meet, they are counted anew. The range of values is
+    that of both.
 
     Returns:
         The document, without parts of the other, and what turns the other's columns into the pool's.
@@ -116,7 +117,7 @@ def appended(first: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict[s
         DataError: Their images are of other types or sizes, one has names of classes and the other has not, or one has
             masks and the other has not.
     """
-    _check_alike(first, other)
+    check_alike(first, other)
     classes = [*first["classes"], *(name for name in other["classes"] if name not in first["classes"])]
     reasons = [*first["reasons"], *(text for text in other["reasons"] if text not in first["reasons"])]
     values = dict(zip(first["classes"], first["values"], strict=True))
@@ -127,11 +128,33 @@ def appended(first: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict[s
     def recoded(columns: Columns) -> Columns:
         return replace(columns, label=label[columns.label], reason=reason[columns.reason])
 
-    document = {**first, "classes": classes, "reasons": reasons, "values": [values[name] for name in classes]}
+    own = [values[name] for name in classes]
+    document = {
+        **first,
+        "classes": classes,
+        "reasons": reasons,
+        "values": own if len(set(map(str, own))) == len(own) else list(range(len(own))),
+        "image_spec": _spanning(first["image_spec"], other["image_spec"]),
+    }
     return document, recoded
 
 
-def _check_alike(first: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+def _spanning(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> Any:
+    """Returns an image_spec whose range holds both: no value is clipped; None where one is not known."""
+    if one is None or other is None:
+        return None
+    low = [min(pair) for pair in zip(one["low"], other["low"], strict=True)]
+    high = [max(pair) for pair in zip(one["high"], other["high"], strict=True)]
+    alike = all(_plain(one[name]) == _plain(other[name]) for name in ("grid", "fit"))
+    return {**one, "low": low, "high": high, "fit": one["fit"] if alike else "resize"}
+
+
+def check_alike(first: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Raises unless the rows of one pool can come behind those of another.
+
+    Raises:
+        DataError: They are of other types or sizes, with names of classes and without, or with masks and without.
+    """
     differ = [
         f"{name} {first['form'].get(name)} against {other['form'].get(name)}"
         for name in ("dtype", "channels", "shape", "kind")

@@ -169,7 +169,7 @@ class Drawer(Sight):
             rows = np.minimum(np.arange(start, start + (self.chunk if padded else count)), len(labels) - 1)
             given = None if sources is None else {"source": sources[torch.from_numpy(rows)]}
             drawn = self.synthesizer.sample(self.mapping[labels[rows]], seeds[rows], conditions=given)
-            if not drawn.images.isfinite().all():
+            if not _finite(drawn.images):
                 raise SynthesizerError(
                     "expected finite images from the synthesizer, found NaN; its weights are no good"
                 )
@@ -190,3 +190,8 @@ class Drawer(Sight):
         if wanted == 1:
             return images.mean(dim=1, keepdim=True)
         raise SynthesizerError(f"expected samples of {wanted} channels as in the dataset, found {found}")
+
+
+def _finite(images: Tensor) -> bool:
+    """Tells whether all values are finite; a finite sum says so in a fraction of the time."""
+    return bool(images.sum().isfinite()) or bool(images.isfinite().all())

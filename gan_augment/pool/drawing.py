@@ -1,7 +1,7 @@
 """The drawing of a part: a selector made ready, shards drawn one by one, and what was decided about their rows."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,8 @@ class Drawing:
 
     Attributes:
         plan: The rows.
+        at_once: Whether the selector decides over the whole set, when all is drawn.
+        by_row: Whether it decides row by row.
         stopped: What is known of classes of which next to nothing was kept, by name.
         domain_report: What a `DomainSelector` says when all is decided.
         reasons: Why rows were rejected, once all is decided; the first is empty.
@@ -65,6 +67,7 @@ class Drawing:
         self.reasons: list[str] = [""]
         selector = order.selector
         self.at_once = selector is not None and (selector.whole_set or isinstance(selector, DomainSelector))
+        self.by_row = selector is not None and not self.at_once
         counts = order.planned
         if selector is not None:
             selector.fit(drawer.real(order.view, order.domain))
@@ -171,7 +174,7 @@ class Drawing:
             known |= {} if decision.weight is None else {"weight": decision.weight}
         return Columns.of(labels, **known)
 
-    def record(self, settings: dict[str, Any]) -> dict[str, Any]:
+    def record(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Returns what the part tells of its origin in `pool.json`, when all is decided."""
         report = {} if self.domain_report is None else {"domain_report": self.domain_report}
         return {**self.order.provenance(settings, self.stopped), **report}

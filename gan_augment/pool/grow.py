@@ -1,6 +1,7 @@
 """Pools put together, and written: their rows one behind the other, each part with its own origin."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ import numpy as np
 from tqdm import tqdm
 
 from gan_augment.artifacts import new_folder, storing, write_json, write_tensors
-from gan_augment.errors import ArtifactError, ConfigError
+from gan_augment.errors import ArtifactError, ConfigError, DataMismatchWarning
 from gan_augment.images import batch_rows
 from gan_augment.pool.columns import COLUMNS, MASK_DTYPE, Columns
 from gan_augment.pool.document import appended, with_part
 from gan_augment.pool.layout import FITTED_ON, MOST_PARTS, POOL, column_file, part_name, shard_file, shards_of
-from gan_augment.pool.plan import shard_rows_of
+from gan_augment.pool.plan import as_json, shard_rows_of
+from gan_augment.pool.read import check_document
 from gan_augment.pool.shards import npy_writer
 from gan_augment.pool.store import Store
 
@@ -31,6 +33,7 @@ def joined(stores: Sequence[Store]) -> Store:
         ConfigError: There are none, or they have too many parts.
     """
     document, columns = _joined(stores)
+    _warn_of_twins(document, columns)
     images = [shard for store in stores for shard in store.images]
     masks = [shard for store in stores for shard in store.masks or ()]
     fitted_on = type(stores[0].fitted_on).union(*[store.fitted_on for store in stores])
@@ -60,6 +63,7 @@ def write_stores(stores: Sequence[Store], out: str | os.PathLike[str], *, progre
         StorageError: The disk refused; nothing is left.
     """
     document, columns = _joined(stores)
+    _warn_of_twins(document, columns)
     out = Path(out)
     written: list[dict[str, Any]] = []
     total = sum(len(store) for store in stores)
@@ -74,9 +78,28 @@ def write_stores(stores: Sequence[Store], out: str | os.PathLike[str], *, progre
                 rows = slice(first, first + part["rows"])
                 written.append(_write_part(store, rows, own[rows], part, folder, bar))
                 first += part["rows"]
+        whole = as_json({**document, "parts": written})
+        check_document(whole)
         with storing(out):
-            write_json(work / POOL, {**document, "parts": written})
+            write_json(work / POOL, whole)
     return out
+
+
+def _warn_of_twins(document: Mapping[str, Any], columns: Sequence[Columns]) -> None:
+    """Warns where rows of one class have one seed and come from one synthesizer: they are one image, twice."""
+    drew = [str(part.get("fingerprint", {}).get("synthesizer")) for part in document["parts"]]
+    if len(columns) < 2 or len(set(drew)) == len(drew):
+        return
+    labels, seeds = (np.concatenate([getattr(own, name) for own in columns]) for name in ("label", "seed"))
+    drawn = seeds >= 0
+    once = len(np.unique(np.stack([labels[drawn], seeds[drawn]]), axis=1).T)
+    if once < drawn.sum():
+        warnings.warn(
+            f"{int(drawn.sum()) - once} of {int(drawn.sum())} rows have the class and the seed of another row: pools "
+            "that one synthesizer drew with one seed hold the same images; build with other seeds",
+            DataMismatchWarning,
+            stacklevel=4,
+        )
 
 
 def _write_part(
@@ -102,7 +125,7 @@ def _write_part(
                     for at in range(start, start + size, step):
                         writer.append(read(at, min(at + step, start + size)))
                     files[name] = writer.close()
-                if part.get("files", {}).get(name, files[name]) != files[name]:
+                if store.folder is not None and part.get("files", {}).get(name, files[name]) != files[name]:
                     raise ArtifactError(
                         f"expected {store.folder}/{part['folder']}/{name} as it was written, found it changed; check "
                         "that pool with its check(), and take the file from a copy"

@@ -24,6 +24,7 @@ __all__ = [
     "JUDGE",
     "KIND",
     "LOCK",
+    "MOST_PARTS",
     "MOST_SHARDS",
     "PLAN",
     "POOL",

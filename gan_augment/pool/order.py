@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -11,14 +11,17 @@ import numpy.typing as npt
 
 from gan_augment.artifacts import versions
 from gan_augment.balance import SamplingStrategy, class_index, numbers_to_add
-from gan_augment.errors import ConfigError, DataMismatchWarning, probability
+from gan_augment.errors import ConfigError, DataMismatchWarning, probability, whole
 from gan_augment.fingerprint import FittedOn, group_name, hash_items, hash_json
 from gan_augment.images import ImageSpec
+from gan_augment.pool.plan import as_json
 from gan_augment.selection.compose import extractors_of
 from gan_augment.source import RawView
 from gan_augment.types import IntArray, Selector, Synthesizer
 
-__all__ = ["Order", "seen_by"]
+__all__ = ["Order", "deciding", "seen_by"]
+
+_MOST_RESERVE = 1e6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,7 +51,6 @@ class Order:
     floor: float = 0.0
     licence: str | None = None
     seed: int = 0
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -72,8 +74,11 @@ class Order:
         `held` are images of each class, by name, that a pool to be extended holds already.
         """
         _check_parts(synthesizer, selector)
-        if isinstance(reserve, bool) or not (math.isfinite(reserve) and reserve >= 1):
-            raise ConfigError(f"expected reserve= of at least 1 candidate for each needed image, found {reserve}")
+        if isinstance(reserve, bool) or not 1 <= reserve <= _MOST_RESERVE:
+            raise ConfigError(
+                f"expected reserve= of at least 1 candidate for each needed image, {_MOST_RESERVE:g} at most, found "
+                f"{reserve}"
+            )
         if licence is not None and not isinstance(licence, str):
             raise ConfigError(f"expected licence= as text such as 'CC-BY-4.0', found {licence!r}")
         view = RawView.of(like, progress=progress)
@@ -89,7 +94,7 @@ class Order:
             reserve=float(reserve),
             floor=probability("floor=", floor),
             licence=licence if licence is not None else own if isinstance(own, str) else None,
-            seed=int(seed),
+            seed=whole("seed=", seed, least=0),
         )
 
     @property
@@ -101,12 +106,10 @@ class Order:
     def chain(self) -> dict[str, Any]:
         """The fingerprints of who draws, for whom, and who decides."""
         own = getattr(self.synthesizer, "fingerprint", None)
-        seeing = [extractor.fingerprint for extractor in extractors_of(self.selector)]
         return {
             "synthesizer": own if isinstance(own, dict) else "unknown",
             "like": hash_items(self.view.hashes),
-            "extractor": None if not seeing else seeing[0] if len(seeing) == 1 else hash_json(seeing),
-            "selector": None if self.selector is None else hash_json(self.selector.settings()),
+            **deciding(self.selector),
         }
 
     @property
@@ -116,9 +119,13 @@ class Order:
         return isinstance(own, dict) and "unknown" not in own.values()
 
     def asked(self, spec: ImageSpec, chunk: int) -> dict[str, Any]:
-        """Returns all that the rows depend on, as JSON values: a build goes on where these are the same."""
+        """Returns all that the rows depend on, as JSON values: a build goes on where these are the same.
+
+        Raises:
+            ConfigError: The selector's settings are no JSON values.
+        """
         view = self.view
-        return {
+        settings = {
             **self.chain,
             "classes": list(view.classes),
             "values": list(view.values),
@@ -134,6 +141,8 @@ class Order:
             "chunk": chunk,
             "licence": self.licence,
         }
+        checked: dict[str, Any] = as_json(settings)
+        return checked
 
     def provenance(self, settings: Mapping[str, Any], stopped: Mapping[str, Any]) -> dict[str, Any]:
         """Returns what a part tells of the order in `pool.json`."""
@@ -157,6 +166,15 @@ class Order:
     def form(self, spec: ImageSpec) -> dict[str, Any]:
         """Returns the raw form of the images, as JSON values."""
         return dict(vars(replace(spec.form, shape=spec.raw_shape)))
+
+
+def deciding(selector: Selector | None) -> dict[str, Any]:
+    """Returns the links of the chain that tell who decides: extractor and selector, None where there is none."""
+    seeing = [extractor.fingerprint for extractor in extractors_of(selector)]
+    return {
+        "extractor": None if not seeing else seeing[0] if len(seeing) == 1 else hash_json(seeing),
+        "selector": None if selector is None else hash_json(selector.settings()),
+    }
 
 
 def _domains(domains: Sequence[Any] | npt.NDArray[Any] | None, items: int) -> tuple[list[str] | None, IntArray | None]:

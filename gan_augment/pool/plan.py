@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from gan_augment.errors import ArtifactError
+from gan_augment.errors import ArtifactError, ConfigError
 from gan_augment.pool.layout import MOST_SHARDS, shards_of
 from gan_augment.seeds import derive, row_seeds
 from gan_augment.types import IntArray
 
-__all__ = ["Plan", "check_settings", "differences", "shard_rows_of"]
+__all__ = ["Plan", "as_json", "check_settings", "differences", "shard_rows_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +94,26 @@ def _same(one: Any, other: Any) -> bool:
     return json.dumps(one, sort_keys=True, default=str) == json.dumps(other, sort_keys=True, default=str)
 
 
-def check_settings(wanted: Mapping[str, Any], found: Any, what: str) -> None:
-    """Raises unless something was begun with the settings that are now given.
+def as_json(value: Any) -> Any:
+    """Returns a value as it comes back from a JSON file; numpy's numbers and arrays become plain ones.
+
+    Raises:
+        ConfigError: It holds something that JSON cannot.
+    """
+    try:
+        return json.loads(json.dumps(value, default=_plain))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"expected settings of JSON values (numbers, texts, lists, dicts), found {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} {value!r:.60}")
+
+
+def check_settings(wanted: Mapping[str, Any], found: Any, what: str, remedy: str) -> None:
+    """Raises unless something was begun with the settings that are now given; `remedy` is what else can be done.
 
     Raises:
         ArtifactError: It was begun with others; shows which.
@@ -105,5 +123,5 @@ def check_settings(wanted: Mapping[str, Any], found: Any, what: str) -> None:
     if told := differences(wanted, found):
         raise ArtifactError(
             f"expected {what} to be of the settings that are given now, found others (now against then): {told}; "
-            "give those again, give another out=, or delete that folder"
+            f"give those again, give another out=, or {remedy}"
         )

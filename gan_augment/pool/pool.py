@@ -65,7 +65,7 @@ class SyntheticPool(PoolView):
         The same arguments give the same pool, bit for bit, on one machine with as many threads. A build that was
         stopped, or killed, goes on from its last finished shard when it is called again with the same arguments and
         `out`; the pool is then the same as if it had never been stopped. A pool that is there already, built with the
-        same arguments, is opened.
+        same arguments, is opened; also one that was extended since.
 
         Args:
             synthesizer: Who draws; from `fit`, `load` or `wrap`. An image-conditioned one is bound to `like`.
@@ -137,7 +137,8 @@ class SyntheticPool(PoolView):
         """Draws further candidates, of the same or other classes, behind those that are there, which stay as they are.
 
         A pool in a folder grows there, as a part of its own: until that is whole, the pool is as before. One that was
-        stopped goes on as `build` does. A pool in memory gives a new one.
+        stopped goes on as `build` does, and a call after one that ended draws further images. A pool in memory gives a
+        new one. Of a view with other decisions (`filter`) the folder's own count.
 
         Args:
             synthesizer: Who draws; may be another one.
@@ -176,7 +177,7 @@ class SyntheticPool(PoolView):
             reserve=reserve,
             floor=floor,
             licence=licence,
-            seed=derive(parts[0].get("seed", 0), "part", len(parts)) if seed is None else seed,
+            seed=derive(parts[0].get("seed") or 0, "part", len(parts)) if seed is None else seed,
             progress=progress,
             held=dict(zip(self.classes, kept.tolist(), strict=True)),
         )
@@ -268,7 +269,7 @@ class SyntheticPool(PoolView):
 
     def _as_seen(self) -> Store:
         """Returns a store that keeps the rows of this view alone; the others have a reason."""
-        from gan_augment.pool.redecide import LEFT_OUT
+        from gan_augment.pool.redecide import LEFT_OUT, seen_otherwise
 
         store, keep = self._store, np.zeros(len(self._store), bool)
         keep[self.rows] = True
@@ -279,7 +280,8 @@ class SyntheticPool(PoolView):
         reason = np.where(~keep & (columns.reason == 0), reasons.index(LEFT_OUT), columns.reason)
         reason[keep] = 0
         own = replace(columns, keep=keep, reason=reason.astype(np.uint16))
-        return store.decided(own, {**store.document, "reasons": reasons})
+        parts = [seen_otherwise(part, "rows left out") for part in store.document["parts"]]
+        return store.decided(own, {**store.document, "reasons": reasons, "parts": parts})
 
     @classmethod
     def open(cls, folder: "str | os.PathLike[str]") -> "SyntheticPool":

@@ -1,6 +1,7 @@
 """Opening the folder of a pool: nothing in it is trusted."""
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import numpy.typing as npt
 from gan_augment.artifacts import check_names, pop_fitted_on, read_tensors
 from gan_augment.errors import ArtifactError
 from gan_augment.fingerprint import FittedOn
+from gan_augment.images import ImageSpec
 from gan_augment.pool.columns import COLUMNS, MASK_DTYPE, Columns
+from gan_augment.pool.document import flattened
 from gan_augment.pool.layout import (
     FITTED_ON,
     MOST_PARTS,
@@ -29,6 +32,22 @@ __all__ = ["check_document", "map_columns", "map_images", "read_store"]
 
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 _MOST_ROWS = 2**40
+_MOST_CELLS = 2**31
+_MOST_HASHES = 2**31
+"""Bytes of what a part was fitted on: of 130 million images."""
+
+_SHA256 = re.compile("[0-9a-f]{64}")
+_ORIGIN: dict[str, Any] = {
+    "fingerprint": Mapping,
+    "needed": Mapping,
+    "notes": list,
+    "settings": Mapping,
+    "seed": int,
+    "selector": Mapping | None,
+    "licence": str | None,
+    "like": Mapping | None,
+}
+"""What a part that was drawn tells, and of which type."""
 
 
 def read_store(folder: str | Path) -> Store:
@@ -41,6 +60,7 @@ def read_store(folder: str | Path) -> Store:
     document = read_about(folder)
     try:
         check_document(document)
+        flattened(document)
     except _MALFORMED as error:
         raise ArtifactError(f"expected a whole pool in {folder}, found {error!r}; it is damaged") from None
     images, masks = map_images(folder, document)
@@ -61,12 +81,17 @@ def check_document(document: Mapping[str, Any]) -> None:
     Raises:
         KeyError, TypeError, ValueError: It is not.
     """
-    read_form(document)
+    form, spec = read_form(document)
+    if any(type(side) is not int for side in (form.channels, *document["form"]["shape"])):
+        raise TypeError("form")
+    if spec is not None and math.prod(spec.grid) > _MOST_CELLS:
+        raise ValueError(f"grid {spec.grid}")
     check_names(document["classes"], "classes")
-    check_names(document["reasons"], "reasons")
+    if check_names(document["reasons"], "reasons")[:1] != [""]:
+        raise ValueError("reasons")
     if len(document["values"]) != len(document["classes"]) or not isinstance(document["named"], bool):
         raise ValueError("values or named")
-    if not all(isinstance(value, int | str) for value in document["values"]):
+    if not all(type(value) in (int, str) for value in document["values"]):
         raise ValueError("values")
     parts = document["parts"]
     if not isinstance(parts, list) or not 1 <= len(parts) <= MOST_PARTS:
@@ -90,12 +115,26 @@ def _check_part(part: Any, number: int) -> None:
     if not isinstance(part["masks"], bool):
         raise TypeError("masks")
     wanted = set(files_of_part(part["rows"], part["shard_rows"], part["masks"]))
-    if set(part["files"]) != wanted or not all(isinstance(told, str) for told in part["files"].values()):
+    if set(part["files"]) != wanted or not all(_SHA256.fullmatch(told) for told in part["files"].values()):
         raise ValueError(f"files of {part['folder']}")
-    if (like := part.get("like")) is not None:
+    if "fingerprint" in part:
+        _check_origin(part)
+
+
+def _check_origin(part: Mapping[str, Any]) -> None:
+    """Checks what a part says of who drew it and for whom."""
+    for name, kinds in _ORIGIN.items():
+        if not isinstance(part[name], kinds):
+            raise TypeError(f"{name} {part[name]!r:.40}")
+    if not all(type(number) is int for number in part["needed"].values()):
+        raise TypeError("needed")
+    if (like := part["like"]) is not None:
         int(like["items"]), str(like["identity"])
-    if not isinstance(part.get("fingerprint", {}), Mapping) or not isinstance(part.get("needed", {}), Mapping):
-        raise TypeError("fingerprint or needed")
+    if (settings := part.get("settings")) is not None:
+        ImageSpec.from_json(settings["image_spec"])
+        check_names(settings["classes"], "classes")
+        if not set(part["needed"]) <= set(settings["classes"]):
+            raise ValueError("needed")
 
 
 def map_images(
@@ -133,7 +172,7 @@ def map_columns(folder: Path, document: Mapping[str, Any]) -> Columns:
 
 
 def _fitted_on(place: Path) -> FittedOn:
-    return pop_fitted_on(read_tensors(place / FITTED_ON), place)
+    return pop_fitted_on(read_tensors(place / FITTED_ON, most=_MOST_HASHES), place)
 
 
 def _map(path: Path, shape: tuple[int, ...], dtype: str) -> npt.NDArray[Any]:

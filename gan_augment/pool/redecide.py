@@ -8,18 +8,19 @@ import numpy as np
 from tqdm import tqdm
 
 from gan_augment.errors import ConfigError
-from gan_augment.fingerprint import FittedOn, hash_json
+from gan_augment.fingerprint import FittedOn
 from gan_augment.images import ImageSpec
 from gan_augment.pool.columns import Columns
 from gan_augment.pool.draw import Sight
 from gan_augment.pool.drawing import CALIBRATION
+from gan_augment.pool.order import deciding
 from gan_augment.pool.store import Store
 from gan_augment.selection.compose import extractors_of
 from gan_augment.selection.domain import DomainSelector
 from gan_augment.source import RawView
 from gan_augment.types import Candidates, Decision, IntArray, Selector
 
-__all__ = ["redecided"]
+__all__ = ["LEFT_OUT", "check_calibrated", "redecided", "seen_otherwise"]
 
 LEFT_OUT = "left out before"
 
@@ -98,11 +99,6 @@ def _applied(store: Store, rows: IntArray, decision: Decision) -> tuple[Columns,
 
 def _told(document: Mapping[str, Any], selector: Selector, classes: Sequence[str]) -> dict[str, Any]:
     """Returns the document with the new selector in the place of the one before."""
-    seeing = [extractor.fingerprint for extractor in extractors_of(selector)]
-    links = {
-        "selector": hash_json(selector.settings()),
-        "extractor": None if not seeing else seeing[0] if len(seeing) == 1 else hash_json(seeing),
-    }
     parts = []
     for part in document["parts"]:
         own = {name: value for name, value in part.items() if name != "domain_report"}
@@ -110,10 +106,16 @@ def _told(document: Mapping[str, Any], selector: Selector, classes: Sequence[str
             own |= {
                 "selector": selector.settings(),
                 "notes": selector.notes(classes),
-                "fingerprint": {**part["fingerprint"], **links},
+                "fingerprint": {**part["fingerprint"], **deciding(selector)},
             }
-        parts.append(own)
+        parts.append(seen_otherwise(own, "decided about anew"))
     return {**document, "parts": parts}
+
+
+def seen_otherwise(part: Mapping[str, Any], how: str) -> dict[str, Any]:
+    """Returns the record of a part whose settings tell that its rows are not kept as they were when it was built."""
+    settings = part.get("settings")
+    return dict(part) if settings is None else {**part, "settings": {**settings, "view": how}}
 
 
 def _fitted_on(store: Store, selector: Selector, view: RawView | None) -> FittedOn:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -29,6 +30,21 @@ class ShardRows:
     parents: IntArray
     decision: Decision | None = None
     seen: Candidates | None = None
+
+    def count(self) -> int:
+        """Returns the number of rows.
+
+        Raises:
+            ValueError: The columns are of different lengths.
+        """
+        columns: list[npt.NDArray[Any]] = [self.parents]
+        if self.decision is not None:
+            columns += [self.decision.keep, self.decision.score, self.decision.reason]
+        if self.seen is not None:
+            columns += [self.seen.labels, self.seen.features[..., 0]]
+        if {len(column) for column in columns} != {len(self.parents)}:
+            raise ValueError("columns of different lengths")
+        return len(self.parents)
 
 
 def packed(rows: ShardRows) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -57,6 +73,8 @@ def unpacked(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> ShardRo
     arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
     decision = seen = None
     if "keep" in arrays:
+        if arrays["keep"].dtype != bool or (arrays["reason"] < 0).any():
+            raise ValueError("decisions")
         reason = np.array(about["reasons"], np.str_)[arrays["reason"]]
         decision = Decision(arrays["keep"], arrays["score"], reason, arrays.get("weight"))
     if "seen/features" in arrays:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,11 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_augment.artifacts import sync_folder
+from gan_augment.pool.columns import COLUMNS
 
-__all__ = ["Background", "NpyWriter", "file_hash", "npy_writer", "remove_partial"]
+__all__ = ["Background", "NpyWriter", "file_hash", "is_partial", "npy_writer", "remove_partial"]
 
 _BLOCK = 2**22
 _PARTIAL = ".partial"
+_UNFINISHED = re.compile(
+    rf"\.(?:(?:images|masks|shard)-\d{{5}}|pool|build|fitted_on|{'|'.join(COLUMNS)})"
+    r"\.(?:npy|json|safetensors)(?:\.\d+)?\.partial"
+)
+
+
+def is_partial(name: str) -> bool:
+    """Tells whether a file is one that this library had not finished."""
+    return bool(_UNFINISHED.fullmatch(name))
 
 
 def remove_partial(folder: Path) -> None:
@@ -27,8 +38,8 @@ def remove_partial(folder: Path) -> None:
     Raises:
         OSError: It cannot be removed.
     """
-    for path in folder.glob(f".*{_PARTIAL}"):
-        if not path.is_dir():
+    for path in folder.iterdir():
+        if is_partial(path.name) and not path.is_dir():
             path.unlink(missing_ok=True)
 
 
@@ -76,9 +87,10 @@ class NpyWriter:
         Raises:
             OSError: The disk refused.
         """
-        assert rows.shape[1:] == self.shape[1:]
-        self._rows += len(rows)
+        if rows.shape[1:] != self.shape[1:]:
+            raise ValueError(f"rows of {rows.shape[1:]} for {self.path}, which has {self.shape[1:]}")
         self.write(np.ascontiguousarray(rows, dtype=self.dtype).reshape(-1).view(np.uint8).data)
+        self._rows += len(rows)
 
     def close(self) -> str:
         """Syncs the file, puts it in its place and returns its SHA-256.
@@ -86,7 +98,8 @@ class NpyWriter:
         Raises:
             OSError: The disk refused.
         """
-        assert self._rows == self.shape[0]
+        if self._rows != self.shape[0]:
+            raise ValueError(f"{self._rows} rows of the {self.shape[0]} of {self.path}")
         with self._file:
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -110,7 +123,7 @@ class Background:
     """
 
     def __init__(self, ahead: int = 2) -> None:
-        self._ahead = ahead
+        self._ahead, self._refused = ahead, False
         self._thread = ThreadPoolExecutor(1, "pool-writer")
         self._waiting: deque[Future[Any]] = deque()
 
@@ -122,7 +135,17 @@ class Background:
         """
         while len(self._waiting) > self._ahead:
             self._waiting.popleft().result()
-        self._waiting.append(self._thread.submit(write, *args))
+        self._waiting.append(self._thread.submit(self._run, write, *args))
+
+    def _run(self, write: Callable[..., Any], *args: Any) -> None:
+        """Writes nothing more after a write that was refused: what comes later may tell that it was not."""
+        if self._refused:
+            return
+        try:
+            write(*args)
+        except BaseException:
+            self._refused = True
+            raise
 
     def wait(self) -> None:
         """Waits until all is written.
@@ -139,7 +162,8 @@ class Background:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._thread.shutdown(wait=True, cancel_futures=error is not None)
+        """Has what was drawn before a failure be written, if it is not the disk that failed."""
+        self._thread.shutdown(wait=True)
 
 
 @contextlib.contextmanager

@@ -16,13 +16,13 @@ from gan_augment.artifacts import read_json, storing, sync_folder, write_bytes, 
 from gan_augment.errors import ArtifactError
 from gan_augment.fingerprint import FittedOn
 from gan_augment.pool.columns import COLUMNS, MASK_DTYPE, Columns
-from gan_augment.pool.layout import FITTED_ON, PLAN, column_file, shard_file
+from gan_augment.pool.layout import FITTED_ON, PLAN, column_file, part_name, shard_file
 from gan_augment.pool.plan import Plan, check_settings
 from gan_augment.pool.rows import ShardRows, packed, unpacked
-from gan_augment.pool.shards import Background, NpyWriter, npy_writer, remove_partial
+from gan_augment.pool.shards import Background, NpyWriter, file_hash, npy_writer, remove_partial
 from gan_augment.types import IntArray
 
-__all__ = ["KEPT", "FolderWork", "MemoryWork", "Sink", "Work", "as_json", "clean_part"]
+__all__ = ["KEPT", "FolderWork", "MemoryWork", "Sink", "Work", "clean_part"]
 
 _KIND, _VERSION = "gan_augment pool in work", 1
 KEPT = "finished shards are kept, and the same call goes on from there"
@@ -104,11 +104,19 @@ class FolderWork:
         plan: Its rows.
         shape: `(C, *raw_shape)` of an image.
         dtype: numpy's name of the raw dtype.
+
+    Attributes:
+        at_once: Whether finished shards hold what a selector of whole sets is to see.
+        by_row: Whether they hold decisions.
+        published: Whether `pool.json` may list the part.
     """
 
     def __init__(self, folder: Path, plan: Plan, shape: tuple[int, ...], dtype: str) -> None:
         self.folder, self.plan, self.shape, self.dtype = folder, plan, shape, dtype
+        self.at_once = self.by_row = self.published = False
+        self._made = False
         self._background: Background | None = None
+        self._sinks: set[_FolderSink] = set()
 
     def begin(self, settings: Mapping[str, Any]) -> None:
         """Makes the folder, or checks that it was begun with the same settings; removes what was not finished.
@@ -117,13 +125,19 @@ class FolderWork:
             ArtifactError: It was begun with other settings; shows which.
             StorageError: The disk refused.
         """
+        if self.folder.is_symlink():
+            raise ArtifactError(f"expected a folder to write to at {self.folder}, found a link; remove it")
         with storing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             plan = self.folder / PLAN
             if plan.exists():
                 found = read_json(plan, _KIND, _VERSION)
-                check_settings(as_json(settings), found.get("settings"), f"the unfinished pool in {self.folder.parent}")
+                whole = self.folder.name == part_name(0)
+                what = f"the unfinished pool in {self.folder.parent}" if whole else f"the unfinished part {self.folder}"
+                remedy = "delete that folder" if whole else "delete the folder of that part"
+                check_settings(settings, found.get("settings"), what, remedy)
             else:
+                self._made = True
                 write_json(plan, {"kind": _KIND, "version": _VERSION, "settings": settings})
                 sync_folder(self.folder.parent)
             remove_partial(self.folder)
@@ -142,19 +156,17 @@ class FolderWork:
         if not self._marker(number).exists():
             return False
         try:
-            files = self._about(number)["files"]
-            for what, shape, dtype in self._kinds():
-                name = shard_file(what, number)
-                if name in files or what == "images":
-                    found = np.lib.format.open_memmap(self.folder / name, mode="r")
-                    if found.shape != (rows, *shape) or found.dtype != dtype:
-                        return False
-            return len(self.rows_of(number).parents) == rows
-        except (ArtifactError, OSError, ValueError, KeyError, TypeError):
+            about, known = self._about(number), self.rows_of(number)
+            files = about["files"]
+            if set(files) - {shard_file("masks", number)} != {shard_file("images", number)}:
+                return False
+            if not all(isinstance(about[name], dict) for name in ("drawn", "kept")):
+                return False
+            if (known.decision is not None, known.seen is not None) != (self.by_row, self.at_once):
+                return False
+            return known.count() == rows and all(file_hash(self.folder / name) == told for name, told in files.items())
+        except (ArtifactError, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
             return False
-
-    def _kinds(self) -> list[tuple[str, tuple[int, ...], str]]:
-        return [("images", self.shape, self.dtype), ("masks", (1, *self.shape[1:]), MASK_DTYPE)]
 
     def _marker(self, number: int) -> Path:
         return self.folder / f"shard-{number:05d}.safetensors"
@@ -166,9 +178,15 @@ class FolderWork:
         Raises:
             StorageError: The disk refused.
         """
-        with storing(self.folder, left=KEPT), Background() as self._background:
-            yield
-            self._background.wait()
+        with storing(self.folder, left=KEPT):
+            try:
+                with Background() as self._background:
+                    yield
+                    self._background.wait()
+            finally:
+                for sink in self._sinks:
+                    sink.drop()
+                self._sinks.clear()
 
     @contextlib.contextmanager
     def shard(self, number: int) -> Iterator["_FolderSink"]:
@@ -179,21 +197,17 @@ class FolderWork:
         """
         assert self._background is not None
         sink = _FolderSink(self, number, self._background)
-        try:
-            yield sink
-        except BaseException:
-            with contextlib.suppress(OSError):
-                self._background.wait()
-            sink.drop()
-            raise
+        self._sinks.add(sink)
+        yield sink
 
-    def complete(self, number: int, rows: ShardRows, files: Mapping[str, str]) -> None:
+    def complete(self, sink: "_FolderSink", number: int, rows: ShardRows, files: Mapping[str, str]) -> None:
         """Writes, last of a shard, what tells that it is finished."""
         tensors, about = packed(rows)
         labels, _ = self.plan.columns(*self._span(number))
         kept = labels if rows.decision is None else labels[rows.decision.keep]
         about |= {"files": dict(files), "drawn": _counted(labels), "kept": _counted(kept)}
         write_bytes(self._marker(number), save_bytes(tensors, {"about": json.dumps(about)}))
+        self._sinks.discard(sink)
 
     def _span(self, number: int) -> tuple[int, int]:
         start = number * self.plan.shard_rows
@@ -257,8 +271,8 @@ class FolderWork:
         clean_part(self.folder)
 
     def give_up(self) -> None:
-        """Removes the folder where no shard was finished: there is nothing to go on from."""
-        if not any(self.folder.glob("shard-*.safetensors")):
+        """Removes the folder where this made it and no shard was finished: there is nothing to go on from."""
+        if self._made and not self.published and not any(self.folder.glob("shard-*.safetensors")):
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -295,7 +309,7 @@ class _FolderSink:
 
     def _finish(self, rows: ShardRows) -> None:
         files = {writer.path.name: writer.close() for writer in self._writers.values()}
-        self._work.complete(self._number, rows, files)
+        self._work.complete(self, self._number, rows, files)
 
     def drop(self) -> None:
         """Removes what was not finished."""
@@ -309,11 +323,6 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"expected a finished shard in {path}, found a damaged file ({error}); delete it") from None
-
-
-def as_json(value: Any) -> Any:
-    """Returns a value as it comes back from a JSON file."""
-    return json.loads(json.dumps(value, default=str))
 
 
 def _counted(labels: IntArray) -> dict[str, int]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gan_augment.errors import ConfigError
-from gan_augment.options import Json, Quiet, Seed, example, show
+from gan_augment.options import Json, Quiet, example, show
 
 if TYPE_CHECKING:
     from gan_augment.pool import SyntheticPool
@@ -77,15 +77,21 @@ def build(
     image_size: Annotated[
         int | None, typer.Option(help="Side that a new judge works at; the synthesizer's by default.")
     ] = None,
-    seed: Seed = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Of all randomness: the same seed gives the same result on one machine.",
+            show_default="0, and one of its own with --extend",
+        ),
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Draw candidates, select, and store them as a pool.
 
     A build that was stopped or killed goes on where it was when the same command is given again; the pool is then the
-    same as if it had never been stopped. Under accelerate launch or torchrun all processes share the work in one
-    folder, which several machines may see.
+    same as if it had never been stopped. With --extend a command that has ended draws further when it is given again.
+    Under accelerate launch or torchrun all processes share the work in one folder, which several machines may see.
 
     Beside the pool, OUT-samples.png shows real, kept and rejected images of each class.
     """
@@ -99,6 +105,8 @@ def build(
     began = time.monotonic()
     if not select and (selector or domains):
         raise ConfigError("expected --selector or --domains without --no-select, found both")
+    if out.resolve().is_relative_to(like.resolve()):
+        raise ConfigError(f"expected --out outside of the images in {like}, found {out}; its folders would be classes")
     for text in selector or ():
         parse_selector(text, None)
     asked: dict[str, Any] = {
@@ -115,12 +123,12 @@ def build(
         synthesizer = load(gan, device=ranks.device)
         view = RawView(open_folder(like), progress=not quiet and ranks.first)
         chosen = None
-        _check(synthesizer, view, asked)  # a slip is told before a judge is trained
+        ranks.told(lambda: _check(synthesizer, view, out, extend, asked))  # a slip is told before a judge is trained
         if select:
             resized = synthesizer.image_spec is not None and synthesizer.image_spec.fit == "resize"
             settings = {
                 "image_size": image_size or (synthesizer.spec.grid if resized else None),  # what the synthesizer sees
-                "seed": seed,
+                "seed": seed or 0,
                 "device": device,
                 "progress": not quiet and ranks.first,
             }
@@ -135,21 +143,27 @@ def build(
     _tell(pool, out, picture, time.monotonic() - began, as_json)
 
 
-def _check(synthesizer: "Synthesizer", view: "RawView", asked: dict[str, Any]) -> None:
+def _check(synthesizer: "Synthesizer", view: "RawView", out: Path, extend: bool, asked: dict[str, Any]) -> None:
+    from gan_augment.pool import SyntheticPool
     from gan_augment.pool.drawing import drawer_of
+    from gan_augment.pool.folder import check_place
     from gan_augment.pool.order import Order
 
+    if extend:
+        SyntheticPool.open(out)
+    elif not (out / "pool.json").exists():
+        check_place(out)
     drawer_of(Order.of(synthesizer, view, selector=None, domains=None, seed=0, **asked))
 
 
 def _drawn(
-    synthesizer: "Synthesizer", view: "RawView", out: Path, extend: bool, seed: int, asked: dict[str, Any]
+    synthesizer: "Synthesizer", view: "RawView", out: Path, extend: bool, seed: int | None, asked: dict[str, Any]
 ) -> "SyntheticPool":
     from gan_augment.pool import SyntheticPool
 
     if extend:
-        return SyntheticPool.open(out).extend(synthesizer, view, seed=seed or None, **asked)
-    return SyntheticPool.build(synthesizer, view, out=out, seed=seed, **asked)
+        return SyntheticPool.open(out).extend(synthesizer, view, seed=seed, **asked)
+    return SyntheticPool.build(synthesizer, view, out=out, seed=seed or 0, **asked)
 
 
 def _tell(pool: "SyntheticPool", out: Path, picture: Path, seconds: float, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gan_augment.errors import ArtifactError
+from gan_augment.errors import ArtifactError, ConfigError
 from gan_augment.options import Json, Quiet, Seed, example, show
 
 __all__ = ["CHECK_EXAMPLE", "MERGE_EXAMPLE", "check", "merge"]
@@ -46,6 +46,8 @@ def check(
     if gan is not None:
         view = None if like is None else RawView(open_folder(like), progress=not quiet)
         synthesizer = load(gan, device=pick_device(device))
+        if view is None and getattr(synthesizer, "needs_parents", False):
+            raise ConfigError("expected --like, the training images that this synthesizer draws from, found none")
         found = opened.verify(synthesizer, view, sample=sample, seed=seed, progress=not quiet)
         if not found:
             raise ArtifactError(

@@ -22,6 +22,9 @@ import gan_augment as ga
 from gan_augment.pool import SyntheticPool
 from tests.helpers import Pictures, draw_by_seed, files_of
 
+STEP = int(sys.argv[4]) if len(sys.argv) > 4 and sys.argv[4].isdigit() else 1
+"""Which of the changes to the disk are tried: each, or one of so many."""
+
 BASE = Pictures((40, 9, 5), "pil", classes=["cat", "dog", "eel"])
 
 
@@ -70,8 +73,16 @@ def forked(job: Callable[[], Any]) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def kill_at(number: int) -> None:
-    """Has this process killed at its nth call that changes what is on the disk."""
+def end(number: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def interrupt(number: int) -> None:
+    raise KeyboardInterrupt
+
+
+def kill_at(number: int, by: Callable[[int], None] = end) -> None:
+    """Has this process killed, or interrupted, at its nth call that changes what is on the disk."""
     calls = 0
 
     def counted(function: Any) -> Any:
@@ -79,7 +90,7 @@ def kill_at(number: int) -> None:
             nonlocal calls
             calls += 1
             if calls == number:
-                os.kill(os.getpid(), signal.SIGKILL)
+                by(number)
             return function(*args, **kwargs)
 
         return run
@@ -88,6 +99,26 @@ def kill_at(number: int) -> None:
         setattr(os, name, counted(getattr(os, name)))
     for name in ("unlink", "mkdir"):
         setattr(Path, name, counted(getattr(Path, name)))
+
+
+def interrupted(folder: Path, kind: str) -> None:
+    """Interrupts a build at each of its changes to the disk in turn, in its own process, and lets it go on."""
+    build(folder / "unbroken", kind)
+    wanted, number, pending = files_of(folder / "unbroken"), 0, True
+    while pending:
+        number += STEP
+        out = folder / f"pool-{number}"
+
+        def job(at: int = number, out: Path = out) -> None:
+            kill_at(at, interrupt)
+            build(out, kind)
+
+        pending = forked(job) != 0
+        assert state(out) in ("refused", "whole 1200"), (number, state(out))
+        assert forked(lambda out=out: build(out, kind)) == 0, number  # type: ignore[misc]
+        assert files_of(out) == wanted, (number, sorted(files_of(out).keys() ^ wanted.keys()))
+        shutil.rmtree(out)
+    print(f"{number // STEP - 1} kills")
 
 
 def state(out: Path) -> str:
@@ -104,7 +135,7 @@ def at_every_change(folder: Path, kind: str) -> None:
     wanted, rng = files_of(folder / "unbroken"), random.Random(0)
     number, killed = 0, 0
     while True:
-        number += 1
+        number += STEP
         out = folder / f"pool-{number}"
 
         def job(at: int, out: Path = out) -> None:
@@ -195,7 +226,7 @@ def full_disk(folder: Path, kind: str) -> None:
         try:
             build(out, kind, synthesizer(calls=count))
         except ga.StorageError as error:
-            print(number, out.exists(), "goes on from there" in str(error))
+            print(number, "goes on from there" in str(error))
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         if out.exists():
             assert state(out) == "refused"

@@ -256,10 +256,15 @@ def test_parents_are_needed_to_draw_again(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected the dataset that the pool was built for"):
         pool.verify(gan, Pictures((40, 9, 5), "pil", seed=9, classes=["cat", "dog", "eel"]), progress=False)
     other = fit(BASE, "dagan", steps=2, min_images=2, seed=1, progress=False)
-    found = pool.verify(other, BASE, progress=False)
+    with pytest.raises(ConfigError, match="expected rows that this synthesizer drew"):
+        pool.verify(other, BASE, progress=False)
+    pool = build(None, "none", counts={"dog": 300})
+    found = pool.verify(synthesizer(0.5), progress=False)  # of a function no fingerprint is known
     assert not found
-    assert found.different
-    assert "300 rows drawn again: " in str(found)
+    assert len(found.different) == 300
+    assert "300 rows drawn again: 0 identical" in str(found)
+    both = SyntheticPool.merge([build(None, "none", gan, counts={"dog": 9}), pool])
+    assert both.verify(gan, BASE, progress=False).untried == 0  # the function may be that gan
 
 
 def test_another_machine_may_differ_by_a_level(tmp_path: Path) -> None:

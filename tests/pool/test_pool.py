@@ -165,7 +165,7 @@ def test_several_shards_are_one_pool(tmp_path: Path, folder: Path, size: int) ->
     resharded(tmp_path / "pool", sizes)
 
     def change(about: Any) -> None:
-        files = {f"images-{number:05d}.npy": "" for number in range(len(sizes))}
+        files = {f"images-{number:05d}.npy": "0" * 64 for number in range(len(sizes))}
         about["parts"][0] |= {"chunk": 1, "shard_rows": size, "files": {**about["parts"][0]["files"], **files}}
 
     rewrite(tmp_path / "pool", change)

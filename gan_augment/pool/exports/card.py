@@ -83,8 +83,8 @@ def _body(pool: SyntheticPool, mark: Mark, reading: str, notes: Sequence[str]) -
 
 
 def _seed(pool: SyntheticPool) -> str:
-    seed = pool.about.get("seed")
-    return str(seed) if isinstance(seed, int) else "unknown"
+    seeds = [part["seed"] for part in pool.about["parts"] if isinstance(part.get("seed"), int)]
+    return ", ".join(map(str, seeds)) or "unknown"
 
 
 def _json(value: object, indent: int | None = None) -> str:
