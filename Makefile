@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint bench bench-all bench-steps docs clean
+.PHONY: help setup demo test test-all lint bench bench-all bench-steps bench-pool docs clean
 
 help:
 	@echo "make setup     build .venv and install (a few minutes: torch is large)"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench     the long-tail benchmark, small, under 20 minutes on 2 cores; writes runs/bench"
 	@echo "make bench-all measure what has no result yet; writes benchmarks/results; days on 2 cores"
 	@echo "make bench-steps  seconds a training step, beside torchgan and vegans; needs a quiet machine, about 10 minutes"
+	@echo "make bench-pool   drawing, writing, opening and reading pools; needs a quiet machine, about 20 minutes"
 	@echo "make docs      the API as HTML; writes build/docs"
 
 setup: $(VENV)/.done
@@ -70,6 +71,9 @@ $(PEERS)/.done: benchmarks/peers/requirements.txt $(VENV)/.done
 
 bench-steps: $(PEERS)/.done
 	OMP_NUM_THREADS=1 $(PEERS)/bin/python -m benchmarks.train_step
+
+bench-pool: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.pool
 
 docs: setup
 	$(BIN)/python -m pdoc --docformat google --output-directory build/docs gan_augment
