@@ -65,6 +65,10 @@ def read_store(folder: str | Path) -> Store:
         raise ArtifactError(f"expected a whole pool in {folder}, found {error!r}; it is damaged") from None
     images, masks = map_images(folder, document)
     columns = map_columns(folder, document)
+    try:
+        read_form(document)[0].raw(images[0][0])
+    except Exception as error:  # a form out of a file fails in many ways
+        raise ArtifactError(f"expected the form of raw images in {folder}, found {error!r}; it is damaged") from None
     for name, values, limit in (
         ("label", columns.label, len(document["classes"])),
         ("reason", columns.reason, len(document["reasons"])),
@@ -84,7 +88,7 @@ def check_document(document: Mapping[str, Any]) -> None:
     form, spec = read_form(document)
     if any(type(side) is not int for side in (form.channels, *document["form"]["shape"])):
         raise TypeError("form")
-    if spec is not None and math.prod(spec.grid) > _MOST_CELLS:
+    if spec is not None and not (min(spec.grid) > 0 and math.prod(spec.grid) <= _MOST_CELLS):
         raise ValueError(f"grid {spec.grid}")
     check_names(document["classes"], "classes")
     if check_names(document["reasons"], "reasons")[:1] != [""]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -437,3 +437,64 @@ def test_pickles_are_not_run(tmp_path: Path, folder: Path) -> None:
         assert not (tmp_path / "ran").exists()
     with pytest.raises(ArtifactError, match=r"found no pool\.json there"):
         read_store(tmp_path)
+
+
+@given(data=st.data())
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_bytes_are_refused_or_found_out(tmp_path_factory: pytest.TempPathFactory, folder: Path, data: Any) -> None:
+    """Files with bytes changed, taken out or put in do not open, or `check` finds them; nothing else comes out."""
+    out = tmp_path_factory.mktemp("fuzz") / "pool"
+    shutil.copytree(folder, out)
+    files = sorted(path for path in out.rglob("*") if path.is_file())
+    path = data.draw(st.sampled_from(files), label="file")
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, max(0, len(content) - 1)))
+        new = data.draw(st.binary(max_size=6))
+        content[at : at + data.draw(st.integers(0, 6))] = new
+    changed = bytes(content) != path.read_bytes()
+    path.write_bytes(bytes(content))
+    try:
+        opened = SyntheticPool.open(out)
+        opened.candidates().images()
+        opened.table()
+        opened.check(progress=False)
+    except ArtifactError:
+        return
+    assert not changed or path.name in ("pool.json", "review.npy")  # the document has no checksum but its own sense
+    shutil.rmtree(out.parent)
+
+
+HOSTILE = (None, -1, 0, 2.5, 10**30, float("nan"), float("inf"), True, "", "x", "../..", [], ["x"], [[1]], {}, {"x": 1})
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a JSON value, as a path of keys."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, own in inner for place in places(own, (*path, key)))][0 if path else 1 :]
+
+
+@pytest.mark.filterwarnings("ignore:.* rows have the class and the seed")
+@given(data=st.data())
+@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_value_in_the_document_is_refused_or_means_something(
+    tmp_path_factory: pytest.TempPathFactory, folder: Path, data: Any
+) -> None:
+    out = tmp_path_factory.mktemp("fuzz") / "pool"
+    shutil.copytree(folder, out)
+    document = json.loads((out / "pool.json").read_text())
+    for _ in range(data.draw(st.integers(1, 2))):
+        path = data.draw(st.sampled_from(places(document)))
+        set_in(*path, data.draw(st.sampled_from(HOSTILE)))(out)
+        document = json.loads((out / "pool.json").read_text())
+    try:
+        opened = SyntheticPool.open(out)
+        opened.candidates().images()
+        opened.raw(3)
+        opened.table()
+        opened.check(progress=False)
+        repr(opened), opened.reasons, opened.counts
+        SyntheticPool.merge([opened, opened.rejected()]) if len(opened.rejected()) else None
+    except (ArtifactError, ConfigError, DataError):
+        pass
+    shutil.rmtree(out.parent)
