@@ -244,8 +244,9 @@ def notes(sizes: Sizes, results: list[Measured]) -> list[str]:
         "Writing: whole builds. The table is a synthesizer that looks its images up, so that little but the pool's own "
         "work is left. Memory: each build in a process of its own, by that table; anonymous memory is looked at every "
         "2 ms, VmHWM is the kernel's and counts mapped files. Opening: new processes, after imports; files are dropped "
-        f"by posix_fadvise. Random rows: batches of {BATCH}, copied out of the map, its pages in memory. Two processes "
-        "are started by torchrun and share the cores named below; the generator alone shows what two of them can give.",
+        f"by posix_fadvise, which reaches no cache below this kernel's own. Random rows: batches of {BATCH}, copied "
+        "out of the map, its pages in memory. Two processes are started by torchrun and share the cores named below; "
+        "the generator alone shows what two of them can give.",
         "",
         f"torch {torch.__version__}. {measured_on(results)} Written by `make bench-pool`.",
     ]

@@ -50,6 +50,29 @@ def test_what_the_loader_costs_is_the_benchmarks() -> None:
         assert sentence.format(min(ratios), max(ratios)) in told
 
 
+def test_what_a_pool_costs_is_the_benchmarks() -> None:
+    lines = json.loads((ROOT / "benchmarks" / "results" / "pool.json").read_text())["lines"]
+    told = " ".join(README[README.index("What it costs ([pool.md]") :].split())
+
+    def found(begin: str, end: str = "") -> list[float]:
+        own = [line for line in lines if line["case"].startswith(begin) and end in f"{line['other']}{line['case']}"]
+        return [line["figure"] for line in own if "within the build" not in line["case"]]
+
+    drawn, judged = found("draw, no selector"), found("draw, judge, select")
+    rows = found("random rows", "np.load by hand")
+    (memory,), (opened, _) = found("build 1,000,000", "VmHWM"), found("open 10,000,000")
+    assert len(drawn) == 3
+    for sentence in (
+        f"drawn from at {min(drawn):.2f} to {max(drawn):.2f} times their bare speed",
+        f"with judge and selector at {min(judged):.2f} to {max(judged):.2f} times",
+        f"a million images take {memory:.0f} MB more memory than ten thousand",
+        f"ten million rows open in {opened:.2f} s",
+        f"random rows take {min(rows):.1f} to {max(rows):.1f} times",
+    ):
+        assert sentence in told, sentence
+    assert found("two processes", ": build")[0] == pytest.approx(2, abs=0.1)
+
+
 def test_the_shares_of_the_recipes_are_the_benchmarks() -> None:
     """Agreement and coverage of rare classes, in the columns 5 and 8 of the table."""
     lines = (ROOT / "benchmarks" / "results" / "recipes.md").read_text().splitlines()
