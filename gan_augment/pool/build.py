@@ -17,9 +17,9 @@ from gan_augment.pool.columns import Columns
 from gan_augment.pool.document import check_alike
 from gan_augment.pool.draw import Drawer
 from gan_augment.pool.drawing import Drawing, drawer_of
-from gan_augment.pool.folder import check_place, document_of, draw_into
+from gan_augment.pool.folder import as_opened, check_place, document_of, draw_into
 from gan_augment.pool.grow import joined
-from gan_augment.pool.layout import LOCK, MOST_PARTS, POOL, part_name, read_about
+from gan_augment.pool.layout import LOCK, MOST_PARTS, POOL, part_name
 from gan_augment.pool.order import Order, seen_by
 from gan_augment.pool.plan import check_settings
 from gan_augment.pool.progress import Progress
@@ -88,17 +88,14 @@ def extend_store(store: Store, order: Order, *, progress: bool, distributed: boo
     drawer = drawer_of(order)
     fitted_on = seen_by(order.synthesizer, order.view, order.selector, stacklevel=stacklevel + 2)
     asked = order.asked(drawer.spec, drawer.chunk)
-    document = store.document if store.folder is None else read_about(store.folder)  # a view may decide otherwise
+    document = store.document
+    if store.folder is not None:
+        document = as_opened(store.folder, document)  # a view may decide otherwise
     _check_extension(document, order, drawer, asked)
     drawing = Drawing(order, drawer)
     if store.folder is None:
         grown = joined([store, _in_memory(drawing, fitted_on, asked, progress)])
     else:
-        if [part["files"] for part in document["parts"]] != [part["files"] for part in store.document["parts"]]:
-            raise ArtifactError(
-                f"expected the pool in {store.folder} as it was opened, found that it has grown since; open it again, "
-                "then extend"
-            )
         with Ranks.find() if distributed else Ranks(torch.device("cpu")) as ranks:
             draw_into(store.folder, drawing, asked, fitted_on, grown=document, ranks=ranks, progress=progress)
         grown = read_store(store.folder)

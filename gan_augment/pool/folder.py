@@ -23,7 +23,7 @@ from gan_augment.pool.verify import check_resumed, same_chunk
 from gan_augment.pool.work import KEPT, FolderWork
 from gan_augment.ranks import Ranks
 
-__all__ = ["check_place", "document_of", "draw_into"]
+__all__ = ["as_opened", "check_place", "document_of", "draw_into"]
 
 
 def check_place(folder: Path) -> None:
@@ -90,6 +90,20 @@ def draw_into(
     return True
 
 
+def as_opened(folder: Path, opened: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the document of a folder, which has the parts that it had when it was opened.
+
+    Raises:
+        ArtifactError: It has others.
+    """
+    document = read_about(folder)
+    if [part["files"] for part in document["parts"]] != [part["files"] for part in opened["parts"]]:
+        raise ArtifactError(
+            f"expected the pool in {folder} as it was opened, found that it has grown since; open it again, then extend"
+        )
+    return document
+
+
 def _agree(ranks: Ranks, drawing: Drawing, asked: Mapping[str, Any]) -> None:
     """Raises in all processes unless they order the same rows and draw and decide about them alike."""
     if ranks.count == 1:
@@ -137,10 +151,8 @@ def _begin(
         held.enter_context(exclusive(folder / LOCK, f"the pool {folder}"))
     if grown is None and (folder / POOL).exists():
         return None
-    if grown is not None and as_json(read_about(folder)["parts"]) != as_json(grown["parts"]):
-        raise ArtifactError(
-            f"expected the pool in {folder} as it was opened, found that it has grown since; open it again, then extend"
-        )
+    if grown is not None:
+        as_opened(folder, grown)
     if alone:
         held.push(_on_failure(work.give_up))
     work.begin(asked)

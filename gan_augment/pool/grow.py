@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from gan_augment.artifacts import new_folder, storing, write_json, write_tensors
 from gan_augment.errors import ArtifactError, ConfigError, DataMismatchWarning
+from gan_augment.fingerprint import FittedOn
 from gan_augment.images import batch_rows
 from gan_augment.pool.columns import COLUMNS, MASK_DTYPE, Columns
 from gan_augment.pool.document import appended, with_part
@@ -33,10 +34,9 @@ def joined(stores: Sequence[Store]) -> Store:
         ConfigError: There are none, or they have too many parts.
     """
     document, columns = _joined(stores)
-    _warn_of_twins(document, columns)
     images = [shard for store in stores for shard in store.images]
     masks = [shard for store in stores for shard in store.masks or ()]
-    fitted_on = type(stores[0].fitted_on).union(*[store.fitted_on for store in stores])
+    fitted_on = FittedOn.union(*[store.fitted_on for store in stores])
     return Store(images, Columns.concatenate(columns), document, fitted_on, masks=masks or None)
 
 
@@ -51,6 +51,7 @@ def _joined(stores: Sequence[Store]) -> tuple[dict[str, Any], list[Columns]]:
         columns.append(recoded(store.columns))
         for part in store.document["parts"]:
             document = with_part(document, {**part, "folder": part_name(len(document["parts"]))})
+    _warn_of_twins(document, columns)
     return document, columns
 
 
@@ -63,7 +64,6 @@ def write_stores(stores: Sequence[Store], out: str | os.PathLike[str], *, progre
         StorageError: The disk refused; nothing is left.
     """
     document, columns = _joined(stores)
-    _warn_of_twins(document, columns)
     out = Path(out)
     written: list[dict[str, Any]] = []
     total = sum(len(store) for store in stores)
@@ -98,7 +98,7 @@ def _warn_of_twins(document: Mapping[str, Any], columns: Sequence[Columns]) -> N
             f"{int(drawn.sum()) - once} of {int(drawn.sum())} rows have the class and the seed of another row: pools "
             "that one synthesizer drew with one seed hold the same images; build with other seeds",
             DataMismatchWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

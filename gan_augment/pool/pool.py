@@ -30,14 +30,7 @@ class SyntheticPool(PoolView):
     The folder holds every candidate, kept or not; `candidates()`, `rejected()`, `filter()` and `sample()` are other
     views of it. Rows are numbered in the folder, not in the view.
 
-    Make one with `build`, `open` or `from_arrays`.
-
-    Attributes:
-        rows: `(n,)` int64, the rows of this view.
-        classes: Class names.
-        values: The label that stands for each class in the dataset that it was made for, a whole number or a string.
-        form: The raw form of the images.
-        image_spec: How raw values map to [-1, 1]; None for a pool of arrays.
+    Make one with `build`, `open`, `from_arrays`, `from_folder` or `merge`; its attributes are those of `PoolView`.
     """
 
     # -- making one -----------------------------------------------------------------------------------------------
