@@ -1,0 +1,1 @@
+"""Reads other projects' checkpoints without running anything that is stored in them."""
