@@ -75,5 +75,13 @@ class DataMismatchWarning(UserWarning):
     """Something was fitted on, or made for, other data than it is used with."""
 
 
+class GeneratorWarning(UserWarning):
+    """A sample of a user's generator depends on more than its seed and label."""
+
+
 class CollapseWarning(UserWarning):
     """What a training draws of a class varies far less than real images do."""
+
+
+class LicenceWarning(UserWarning):
+    """Weights are under a licence that forbids commercial use."""

@@ -5,12 +5,10 @@ They are written afresh from the synthesizer itself, so nothing else that lies i
 no sample grid (it may show parents, who may be patients), no checkpoint, no training image.
 """
 
-import contextlib
 import copy
 import json
 import re
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -19,6 +17,7 @@ import torch
 from gan_augment.artifacts import new_folder, write_bytes
 from gan_augment.errors import ArtifactError, ConfigError, StorageError
 from gan_augment.fingerprint import FittedOn
+from gan_augment.synthesizers.download import HUB_ID, hub_errors
 
 if TYPE_CHECKING:
     from gan_augment.synthesizers.trained import TrainedSynthesizer
@@ -28,7 +27,6 @@ __all__ = ["FILES", "OnHub"]
 FILES = ("README.md", "synthesizer.json", "weights.safetensors")
 """All that is ever uploaded."""
 
-_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 
@@ -92,14 +90,14 @@ class OnHub:
         """
         from huggingface_hub import CommitOperationAdd, HfApi
 
-        if not _ID.fullmatch(repo_id):
+        if not HUB_ID.fullmatch(repo_id):
             raise ConfigError(f"expected repo_id= as user/name, found {repo_id!r}")
         synthesizer = cast("TrainedSynthesizer", self)
         with tempfile.TemporaryDirectory(prefix="gan_augment.") as work:
             folder = Path(work) / "hub"
             _write(synthesizer, folder, license_id, share_groups, repo_id)
             api = HfApi(token=token, library_name="gan_augment")
-            with _told(f"could not push to {repo_id}", StorageError):
+            with hub_errors(f"could not push to {repo_id}", StorageError):
                 name = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
                 if revision is not None:
                     api.create_branch(name, branch=revision, exist_ok=True)
@@ -136,17 +134,17 @@ class OnHub:
         Raises:
             ArtifactError: It is not there, cannot be reached, or is no synthesizer that `load` takes.
         """
-        from gan_augment.synthesizers.trained import load
+        from gan_augment.synthesizers.trained import load_trained
 
         if Path(path_or_id).is_dir():
-            return load(path_or_id, device=device)
-        if not _ID.fullmatch(str(path_or_id)):
+            return load_trained(path_or_id, device=device)
+        if not HUB_ID.fullmatch(str(path_or_id)):
             raise ArtifactError(
                 f"expected a folder, or user/name on the Hub, found {str(path_or_id)!r}, which is neither"
             )
         from huggingface_hub import snapshot_download
 
-        with _told(
+        with hub_errors(
             f"expected a synthesizer in {path_or_id}, a folder (there is none here) or on the Hub", ArtifactError
         ):
             folder = snapshot_download(
@@ -158,7 +156,7 @@ class OnHub:
                 allow_patterns=[file for file in FILES if file != "README.md"],
                 library_name="gan_augment",
             )
-        return load(folder, device=device)
+        return load_trained(folder, device=device)
 
 
 def _write(synthesizer: "TrainedSynthesizer", folder: Path, license_id: str, share_groups: bool, repo_id: str) -> None:
@@ -170,29 +168,6 @@ def _write(synthesizer: "TrainedSynthesizer", folder: Path, license_id: str, sha
     with new_folder(folder, "synthesizer") as work:
         shared.write_into(work)
         write_bytes(work / "README.md", _card(shared, license_id, repo_id).encode(errors="replace"))
-
-
-@contextlib.contextmanager
-def _told(what: str, error: type[ArtifactError] | type[StorageError]) -> Iterator[None]:
-    """Turns what the Hub's client raises into an error that says what to do."""
-    from huggingface_hub import errors
-
-    # A failed connection is an OSError of older clients; of newer ones it is of the kind HfHubHTTPError derives from.
-    failures = cast(tuple[type[Exception], ...], (OSError, ValueError, *errors.HfHubHTTPError.__bases__))
-    advice = {
-        errors.GatedRepoError: "ask for access on its page, and give token=",
-        errors.RepositoryNotFoundError: "check the name; a private one needs token= or `hf auth login`",
-        errors.RevisionNotFoundError: "check revision=",
-        errors.LocalEntryNotFoundError: "check the connection; offline, only what was downloaded before is found: "
-        "leave out local_files_only=True and unset HF_HUB_OFFLINE to download",
-    }
-    try:
-        yield
-    except (ArtifactError, StorageError):
-        raise
-    except failures as caught:
-        todo = next((advice[kind] for kind in advice if isinstance(caught, kind)), "check the connection and token=")
-        raise error(f"{what}, found {type(caught).__name__}: {str(caught).strip():.300}; {todo}") from caught
 
 
 def _plain(text: str) -> str:

@@ -25,17 +25,18 @@ from gan_augment.fingerprint import FittedOn, hash_items, hash_json, hash_tensor
 from gan_augment.images import ImageSpec, batch_rows
 from gan_augment.networks import NetworkSpec
 from gan_augment.recipes import RECIPES, Recipe
-from gan_augment.seeds import normals, uniforms
+from gan_augment.seeds import normals
 from gan_augment.source import RawView
-from gan_augment.synthesizers.checks import checked_request, match_classes
+from gan_augment.synthesizers.checks import checked_request
 from gan_augment.synthesizers.hub import OnHub
+from gan_augment.synthesizers.parents import Parents, check_conditions
 from gan_augment.types import IntArray, Samples, as_tensor
 
-__all__ = ["TrainedSynthesizer", "load"]
+__all__ = ["TrainedSynthesizer", "load_trained"]
 
 _KIND = "gan_augment synthesizer"
 _VERSION = 1
-_LATENT_STREAM, _PARENT_STREAM = 0, 1
+_LATENT_STREAM = 0
 
 
 class TrainedSynthesizer(OnHub):
@@ -76,8 +77,7 @@ class TrainedSynthesizer(OnHub):
         self.fitted_on = FittedOn() if fitted_on is None else fitted_on
         self.class_counts = None if class_counts is None else [int(count) for count in np.asarray(class_counts)]
         self.watched = watched
-        self._parents: RawView | None = None
-        self._parent_rows: list[IntArray] = []
+        self._parents: Parents | None = None
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, (self.spec.channels, *self.spec.grid)))
@@ -109,9 +109,7 @@ class TrainedSynthesizer(OnHub):
                 f"expected parents of the form that this synthesizer was fitted on, found another: {different}; bind a "
                 "dataset of that form"
             )
-        found = match_classes(self.class_names, view.num_classes, view.classes, needed=())
-        self._parent_rows = [np.empty(0, np.int64) if label < 0 else view.of_class(int(label)) for label in found]
-        self._parents = view
+        self._parents = Parents(view, self.class_names)
         return self
 
     @property
@@ -144,14 +142,15 @@ class TrainedSynthesizer(OnHub):
         """
         labels, seeds = checked_request(labels, seeds, self.num_classes, self.class_names)
         given, parents = dict(conditions or {}), None
-        self._check_conditions(given, len(labels))
+        shape = (len(labels), self.spec.channels, *self.spec.grid)
+        check_conditions(given, dict.fromkeys(self.recipe.conditions, shape), self.recipe.name)
         if self.needs_parents and not given:
             parents = self._draw_parents(labels, seeds)
         if not len(labels):
-            return Samples(torch.empty(0, self.spec.channels, *self.spec.grid), parents=parents)
+            return Samples(torch.empty(shape), parents=parents)
         latents = torch.from_numpy(normals(seeds, self.recipe.latent_dim, _LATENT_STREAM))
         device = self.device
-        images = torch.empty(len(labels), self.spec.channels, *self.spec.grid)
+        images = torch.empty(shape)
         with torch.no_grad():
             size = batch_rows(self.spec.grid)
             for start in range(0, len(labels), size):
@@ -163,39 +162,18 @@ class TrainedSynthesizer(OnHub):
                 images[part] = drawn.clamp(-1, 1).cpu()
         return Samples(images, parents=parents)
 
-    def _check_conditions(self, given: Mapping[str, Tensor], count: int) -> None:
-        if not given:
-            return
-        expected = (count, self.spec.channels, *self.spec.grid)
-        shapes = {name: tuple(tensor.shape) for name, tensor in given.items()}
-        if shapes != dict.fromkeys(self.recipe.conditions, expected):
-            wanted = ", ".join(f"{name} {expected}" for name in self.recipe.conditions) or "none"
-            raise SynthesizerError(f"expected conditions for {self.recipe.name}: {wanted}; found {shapes}")
-
     def _draw_parents(self, labels: IntArray, seeds: IntArray) -> IntArray:
         if self._parents is None:
             raise SynthesizerError(
                 f"expected real images to make samples from: {self.recipe.name} is image-conditioned and its folder "
                 "stores none. Call bind(dataset) first, or give conditions={'source': images}"
             )
-        empty = [self.class_names[label] for label in np.unique(labels) if not len(self._parent_rows[label])]
-        if empty:
-            raise SynthesizerError(
-                f"expected parents of every class in the bound dataset, found none of {', '.join(empty)}"
-            )
-        if not len(labels):
-            return labels
-        share = uniforms(seeds, 1, _PARENT_STREAM)[:, 0]
-        sizes = np.array([len(rows) for rows in self._parent_rows])[labels]
-        position = np.minimum((share * sizes).astype(np.int64), sizes - 1)
-        return np.array(
-            [self._parent_rows[label][at] for label, at in zip(labels, position, strict=True)], dtype=np.int64
-        )
+        return self._parents.draw(labels, seeds)
 
     def _parent_images(self, parents: IntArray) -> Tensor:
         assert self._parents is not None
         assert self.image_spec is not None
-        return self._parents.images(parents, spec=self.image_spec)
+        return self._parents.images(parents, self.image_spec)
 
     @property
     def fingerprint(self) -> dict[str, str]:
@@ -242,7 +220,7 @@ class TrainedSynthesizer(OnHub):
         }
 
 
-def load(folder: str | Path, *, device: torch.device | str = "cpu") -> TrainedSynthesizer:
+def load_trained(folder: str | Path, *, device: torch.device | str = "cpu") -> TrainedSynthesizer:
     """Loads a synthesizer that `fit` saved; runs nothing that is stored there.
 
     Args:

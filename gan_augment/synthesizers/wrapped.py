@@ -2,35 +2,54 @@
 
 import contextlib
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from gan_augment.errors import ConfigError, SynthesizerError
+from gan_augment.errors import ConfigError, GeneratorWarning, SynthesizerError
 from gan_augment.fingerprint import hash_json, hash_tensors
 from gan_augment.images import ImageSpec
 from gan_augment.networks.modes import eval_mode
-from gan_augment.seeds import normals
+from gan_augment.synthesizers.calls import (
+    Call,
+    LabelForm,
+    LatentCall,
+    SeedCall,
+    device_of,
+    latent_shape_of,
+    own_random_numbers,
+    read_off,
+)
 from gan_augment.synthesizers.checks import checked_request
-from gan_augment.types import Samples, as_tensor
+from gan_augment.types import IntArray, Samples, as_tensor
 
 __all__ = ["WrappedSynthesizer", "wrap"]
 
 _BATCH = 64
 _MOST_OUTSIDE = 0.1
+_SEED_BITS = 0x7FFFFFFF
+_OTHERS = 4
+"""Other classes that are looked at, before it is said that the label does not matter."""
+
+_SAME = 1e-3
+"""Share of the range by which two draws of one sample may differ."""
 
 
 class WrappedSynthesizer:
-    """A generator of the user's own, called batch by batch in eval mode without gradients; made by `wrap`."""
+    """A generator of the user's own, called batch by batch in eval mode without gradients; made by `wrap`.
+
+    Random numbers that it draws inside (layer noise) are seeded by the first seed of each batch, and the user's own
+    stay where they were.
+    """
 
     def __init__(
         self,
-        call: Callable[[Tensor, npt.NDArray[np.int64]], Any],
+        call: Call,
         module: nn.Module | None,
         *,
         num_classes: int,
@@ -38,6 +57,9 @@ class WrappedSynthesizer:
         value_range: tuple[float, float],
         class_names: Sequence[str] | None,
         image_spec: ImageSpec | None,
+        licence: str | None = None,
+        citation: str | None = None,
+        looked_at: bool = False,
     ) -> None:
         self._call = call
         self._module = module
@@ -46,6 +68,9 @@ class WrappedSynthesizer:
         self.value_range = value_range
         self.class_names = class_names
         self.image_spec = image_spec
+        self.licence = licence
+        self.citation = citation
+        self._looked_at = looked_at
 
     def __repr__(self) -> str:
         return f"WrappedSynthesizer({self.num_classes} classes, {'x'.join(map(str, self.image_shape))})"
@@ -53,8 +78,7 @@ class WrappedSynthesizer:
     @property
     def device(self) -> torch.device:
         """Where the module is; the CPU for a function, of which nothing is known."""
-        parameter = None if self._module is None else next(self._module.parameters(), None)
-        return torch.device("cpu") if parameter is None else parameter.device
+        return device_of(self._module)
 
     @property
     def fingerprint(self) -> dict[str, str]:
@@ -67,7 +91,7 @@ class WrappedSynthesizer:
         settings = [
             f"{own.__module__}.{own.__qualname__}",
             repr(self._module),
-            *(getattr(self._call, name, None) for name in ("latent_dim", "labels")),
+            *(getattr(self._call, name, None) for name in ("latent_shape", "labels")),
             self.num_classes,
             self.image_shape,
             self.value_range,
@@ -81,9 +105,14 @@ class WrappedSynthesizer:
     ) -> Samples:
         """Returns one sample for each label `(N,)` and seed `(N,)`: images `(N, C, *spatial)` in [-1, 1].
 
+        The first call also looks whether the label matters, and whether a sample depends on its own seed only.
+
         Raises:
             SynthesizerError: There is no such class, conditions are given, or the generator returns another shape,
-                NaN, or values beyond `value_range`.
+                NaN, values beyond `value_range`, or the same image for every class.
+
+        Warns:
+            GeneratorWarning: A sample depends on its batch, or on random numbers that the generator draws inside.
         """
         if conditions:
             raise SynthesizerError(f"expected no conditions for a wrapped generator, found {', '.join(conditions)}")
@@ -93,45 +122,89 @@ class WrappedSynthesizer:
         with asked, torch.no_grad():
             for start in range(0, len(labels), _BATCH):
                 part = slice(start, start + _BATCH)
-                drawn = self._call(as_tensor(labels[part]), seeds[part])
-                images[part] = self._checked(drawn, len(labels[part]))
+                self._draw(labels[part], seeds[part], images[part])
+            if len(labels) and not self._looked_at:
+                self._look(labels[:1], seeds[:1], images[:1])
         return Samples(images)
 
-    def _checked(self, drawn: Any, count: int) -> Tensor:
+    def _draw(self, labels: IntArray, seeds: IntArray, into: Tensor) -> None:
+        with own_random_numbers(self.device, int(seeds[0]) & _SEED_BITS):
+            drawn = self._call(as_tensor(labels), seeds)
+        self._put(drawn, into)
+
+    def _put(self, drawn: Any, into: Tensor) -> None:
+        """Checks what the generator returned and writes it, in [-1, 1], to where it belongs."""
         drawn = torch.as_tensor(drawn) if isinstance(drawn, np.ndarray | Tensor) else drawn
-        expected = (count, *self.image_shape)
-        if not isinstance(drawn, Tensor) or tuple(drawn.shape) != expected:
+        if not isinstance(drawn, Tensor) or drawn.shape != into.shape:
             found = tuple(drawn.shape) if isinstance(drawn, Tensor) else type(drawn).__name__
             raise SynthesizerError(
-                f"expected the generator to return images {expected} for {count} labels, found {found}; "
+                f"expected the generator to return images {tuple(into.shape)} for {len(into)} labels, found {found}; "
                 "correct image_shape= (C, H, W) or the generator"
             )
         drawn = drawn.detach().to("cpu", torch.float32)
-        if not torch.isfinite(drawn).all():
+        (low, high), (least, most) = self.value_range, map(float, torch.aminmax(drawn))
+        if not (math.isfinite(least) and math.isfinite(most)):
             raise SynthesizerError("expected finite images from the generator, found NaN or infinity")
-        low, high = self.value_range
         slack = 0.05 * (high - low)
-        outside = ((drawn < low - slack) | (drawn > high + slack)).float().mean().item() if count else 0.0
-        if outside > _MOST_OUTSIDE:
-            raise SynthesizerError(
-                f"expected values in value_range={self.value_range}, found {outside:.0%} outside, from "
-                f"{drawn.min():.3g} to {drawn.max():.3g}; give the generator's own value_range="
+        if least < low - slack or most > high + slack:
+            outside = ((drawn < low - slack) | (drawn > high + slack)).float().mean().item()
+            if outside > _MOST_OUTSIDE:
+                raise SynthesizerError(
+                    f"expected values in value_range={self.value_range}, found {outside:.0%} outside, from "
+                    f"{least:.3g} to {most:.3g}; give the generator's own value_range="
+                )
+        if (low, high) != (-1.0, 1.0):
+            drawn = (drawn - low).mul_(2 / (high - low)).sub_(1)
+        torch.clamp(drawn, -1, 1, out=into)
+
+    def _look(self, label: IntArray, seed: IntArray, before: Tensor) -> None:
+        """Draws a sample again, twice in one batch and for other classes; see `sample`."""
+        twice, seeds = torch.empty(2, *self.image_shape), seed.repeat(2)
+        self._draw(label.repeat(2), seeds, twice)
+        others = (int(label[0]) + np.arange(1, self.num_classes)) % self.num_classes
+        other = torch.empty_like(twice)
+        for wrong in others[:: max(1, -(-len(others) // _OTHERS))]:
+            self._draw(np.array([wrong, wrong]), seeds, other)
+            if not torch.equal(other, twice):
+                break
+        else:
+            if len(others):
+                raise SynthesizerError(
+                    f"expected other images for other classes, found the same image for {len(others[:_OTHERS]) + 1} of "
+                    f"{self.num_classes} labels: the generator does not look at its label. Correct labels= ('int' or "
+                    "'onehot') or the function; an unconditional generator serves one class (num_classes=1), several "
+                    "with ga.per_class, or with ga.labelled_by(generator, judge)"
+                )
+        self._looked_at = True
+        if (twice - before).abs().max() > 2 * _SAME:
+            inside = "random numbers that the generator draws inside" if (twice[0] - twice[1]).abs().max() > 2 * _SAME \
+                else "the other samples of its batch"  # fmt: skip
+            warnings.warn(
+                f"a sample depends on {inside}, not on its seed and label alone: rows of a pool can still be drawn "
+                "again, as pools draw in fixed batches, but a sample drawn live cannot. Pass a function that turns "
+                "that off, such as lambda z, c: G(z, c, noise_mode='const')",
+                GeneratorWarning,
+                stacklevel=3,
             )
-        return torch.clamp((drawn - low) / (high - low) * 2 - 1, -1, 1)
 
 
 def wrap(
     generator: nn.Module | Callable[..., Any],
     *,
-    num_classes: int,
-    image_shape: Sequence[int],
+    num_classes: int | None = None,
+    image_shape: Sequence[int] | None = None,
     value_range: tuple[float, float] = (-1.0, 1.0),
-    latent_dim: int | None = None,
-    labels: Literal["int", "onehot", "none"] = "int",
+    latent_dim: int | Sequence[int] | None = None,
+    labels: LabelForm | None = None,
     class_names: Sequence[str] | None = None,
     image_spec: ImageSpec | None = None,
+    licence: str | None = None,
+    citation: str | None = None,
 ) -> WrappedSynthesizer:
     """Makes a synthesizer of a generator.
+
+    What a module tells of itself need not be told again: its attributes `z_dim` or `latent_dim`, `c_dim` or
+    `num_classes`, `img_resolution` and `img_channels`; `image_shape` is else that of an image drawn at once.
 
     Args:
         generator: With `latent_dim`, called as `generator(z, y)`, `z` standard normal `(N, latent_dim)`, each row from
@@ -140,82 +213,105 @@ def wrap(
         num_classes: Number of classes.
         image_shape: `(C, H, W)` or `(C, D, H, W)`.
         value_range: What the generator's black and white are.
-        latent_dim: Length of the latents.
+        latent_dim: Length of the latents, or their shape, such as `(100, 1, 1)`.
         labels: How classes are passed to a module: "int" `(N,)`, "onehot" float `(N, num_classes)`, or "none"
-            (called as `generator(z)`).
+            (called as `generator(z)`: it serves one class). None for "onehot" where the module has `c_dim`, else "int".
         class_names: Names, so that classes are matched to a dataset's by name; None to match by position.
         image_spec: How [-1, 1] maps to raw values; None to take the dataset's.
+        licence: Of what it draws; pools that are drawn with it keep it.
+        citation: Whom to cite.
 
     Raises:
-        ConfigError: A parameter has a value that cannot work.
+        ConfigError: A parameter has a value that cannot work, or is not given and cannot be read off the module.
+        SynthesizerError: `image_shape` is not known and the generator returns no images.
 
     Example:
         >>> from torch import nn
         >>> class Generator(nn.Module):
-        ...     def forward(self, z, y):
-        ...         return z.tanh().reshape(-1, 1, 8, 8)
-        >>> synth = wrap(Generator(), num_classes=3, image_shape=(1, 8, 8), latent_dim=64)
+        ...     z_dim, c_dim, img_resolution, img_channels = 64, 3, 8, 1
+        ...     def forward(self, z, c):
+        ...         return (z + c.argmax(1)[:, None]).tanh().reshape(-1, 1, 8, 8)
+        >>> synth = wrap(Generator())
         >>> synth.sample([0, 2], seeds=[1, 2]).images.shape
         torch.Size([2, 1, 8, 8])
     """
-    shape = tuple(int(side) for side in image_shape)
-    if len(shape) not in (3, 4) or min(shape) < 1 or num_classes < 1:
+    module = generator if isinstance(generator, nn.Module) else None
+    told = read_off(generator)
+    if latent_dim is None:
+        latent_dim = told.get("latent_dim")
+    if num_classes is None:
+        num_classes = told.get("num_classes")
+    if module is not None and latent_dim is None:
         raise ConfigError(
-            f"expected image_shape= (C, H, W) or (C, D, H, W) and num_classes= of at least 1, "
-            f"found {shape}, {num_classes}"
+            "expected latent_dim= for a module, which is called with latents of that length, found none, and no "
+            "attribute z_dim or latent_dim; to draw from labels and seeds instead, give a function"
         )
+    if num_classes is None:
+        raise ConfigError("expected num_classes=, found none, and no attribute c_dim or num_classes to read it off")
+    form = labels or ("onehot" if hasattr(generator, "c_dim") else "int")
+    _check(num_classes, value_range, form, class_names, unconditional=form == "onehot" and not num_classes)
+    call: Call = SeedCall(generator)
+    if latent_dim is not None:
+        call = LatentCall(generator, latent_shape_of(latent_dim), form, num_classes)
+    if image_shape is None:
+        sides = (told["channels"], *[told["side"]] * 2) if {"channels", "side"} <= told.keys() else None
+        image_shape = _drawn_shape(call, module) if sides is None else sides
+    return WrappedSynthesizer(
+        call,
+        module,
+        num_classes=max(1, num_classes),
+        image_shape=_checked_shape(image_shape, image_spec),
+        value_range=(float(value_range[0]), float(value_range[1])),
+        class_names=None if class_names is None else list(class_names),
+        image_spec=image_spec,
+        licence=licence,
+        citation=citation,
+    )
+
+
+def _check(
+    num_classes: int,
+    value_range: tuple[float, float],
+    labels: str,
+    class_names: Sequence[str] | None,
+    *,
+    unconditional: bool,
+) -> None:
+    if num_classes < (0 if unconditional else 1):
+        raise ConfigError(f"expected num_classes= of at least 1, found {num_classes}")
     if not (all(map(math.isfinite, value_range)) and value_range[0] < value_range[1]):
         raise ConfigError(f"expected value_range= (low, high), finite and low < high, found {value_range}")
     if labels not in ("int", "onehot", "none"):
         raise ConfigError(f"expected labels= 'int', 'onehot' or 'none', found {labels!r}")
-    if latent_dim is not None and latent_dim < 1:
+    if labels == "none" and num_classes > 1:
         raise ConfigError(
-            f"expected latent_dim= of at least 1, or None for generator(labels, seeds), found {latent_dim}"
+            f"expected num_classes=1 for a generator that takes no label, found {num_classes}: images of any class "
+            "would be called by each. Give one generator for each class to ga.per_class, or let a judge label what "
+            "it draws with ga.labelled_by(ga.wrap(generator, num_classes=1, ...), judge)"
         )
-    if class_names is not None and len(set(class_names)) != num_classes:
-        raise ConfigError(f"expected {num_classes} different class names, found {', '.join(class_names)}")
+    if class_names is not None and len(set(class_names)) != max(1, num_classes):
+        raise ConfigError(f"expected {max(1, num_classes)} different class names, found {', '.join(class_names)}")
+
+
+def _checked_shape(image_shape: Sequence[int], image_spec: ImageSpec | None) -> tuple[int, ...]:
+    shape = tuple(int(side) for side in image_shape)
+    if len(shape) not in (3, 4) or min(shape) < 1:
+        raise ConfigError(f"expected image_shape= (C, H, W) or (C, D, H, W), found {shape}")
     drawn = shape if image_spec is None else (image_spec.channels, *image_spec.grid)
     if drawn != shape:
         raise ConfigError(f"expected image_spec= of images {shape} as in image_shape=, found {drawn}")
-    module = generator if isinstance(generator, nn.Module) else None
-    if module is not None and latent_dim is None:
-        raise ConfigError(
-            "expected latent_dim= for a module, which is called with latents of that length, found none; to draw from "
-            "labels and seeds instead, give a function"
+    return shape
+
+
+def _drawn_shape(call: Call, module: nn.Module | None) -> tuple[int, ...]:
+    asked = contextlib.nullcontext() if module is None else eval_mode(module)
+    with asked, torch.no_grad(), own_random_numbers(device_of(module), 0):
+        drawn = call(torch.zeros(2, dtype=torch.int64), np.zeros(2, np.int64))
+    shape = tuple(getattr(drawn, "shape", ()))
+    if len(shape) not in (4, 5) or shape[0] != 2:
+        found = shape if hasattr(drawn, "shape") else type(drawn).__name__
+        raise SynthesizerError(
+            f"expected the generator to return images (2, C, H, W) or (2, C, D, H, W) for two labels, found {found}; "
+            "correct the generator, or give a function that returns its images"
         )
-    if latent_dim is None:
-        call: Callable[[Tensor, npt.NDArray[np.int64]], Any] = _SeedCall(generator)
-    else:
-        call = _LatentCall(generator, latent_dim, labels, num_classes)
-    return WrappedSynthesizer(
-        call,
-        module,
-        num_classes=num_classes,
-        image_shape=shape,
-        value_range=(float(value_range[0]), float(value_range[1])),
-        class_names=None if class_names is None else list(class_names),
-        image_spec=image_spec,
-    )
-
-
-class _SeedCall:
-    def __init__(self, generator: Callable[..., Any]) -> None:
-        self.generator = generator
-
-    def __call__(self, labels: Tensor, seeds: npt.NDArray[np.int64]) -> Any:
-        return self.generator(labels, as_tensor(seeds))
-
-
-class _LatentCall:
-    def __init__(self, generator: Callable[..., Any], latent_dim: int, labels: str, num_classes: int) -> None:
-        self.generator, self.latent_dim, self.labels, self.num_classes = generator, latent_dim, labels, num_classes
-
-    def __call__(self, labels: Tensor, seeds: npt.NDArray[np.int64]) -> Any:
-        parameter = next(self.generator.parameters(), None) if isinstance(self.generator, nn.Module) else None
-        device = "cpu" if parameter is None else parameter.device
-        latents = torch.from_numpy(normals(seeds, self.latent_dim)).to(device)
-        if self.labels == "none":
-            return self.generator(latents)
-        labels = labels.to(device)
-        passed = labels if self.labels == "int" else functional.one_hot(labels, self.num_classes).float()
-        return self.generator(latents, passed)
+    return shape[1:]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_augment.errors import ConfigError, SynthesizerError
+from gan_augment.errors import ConfigError, GeneratorWarning, SynthesizerError
 from gan_augment.forms import RawForm
 from gan_augment.images import ImageSpec
 from gan_augment.seeds import normals
@@ -30,11 +30,16 @@ class Recording(nn.Module):
         self.modes.append((self.dropout.training, self.frozen.training, torch.is_grad_enabled()))
         if self.value is not None:
             return self.value(len(inputs[0]))
-        return torch.tanh(inputs[0][:, :1])[:, :, None, None].expand(-1, 1, 8, 8)
+        light = torch.tanh(inputs[0][:, :1])
+        if len(inputs) > 1:
+            label = inputs[1].argmax(1) if inputs[1].ndim > 1 else inputs[1]
+            light = light + 0.01 * label[:, None]
+        return light[:, :, None, None].expand(-1, 1, 8, 8)
 
 
 def wrapped(generator: Any, **settings: Any) -> Any:
-    return wrap(generator, **{"num_classes": 3, "image_shape": (1, 8, 8), "latent_dim": 5, **settings})
+    classes = 3 if getattr(generator, "value", None) is None else 1
+    return wrap(generator, **{"num_classes": classes, "image_shape": (1, 8, 8), "latent_dim": 5, **settings})
 
 
 def test_latents_come_from_the_seeds() -> None:
@@ -43,7 +48,7 @@ def test_latents_come_from_the_seeds() -> None:
     images = wrapped(generator).sample([0, 2, 1], seeds).images
     latents, labels = generator.calls[0]
     assert torch.equal(latents, torch.from_numpy(normals(seeds, 5)))
-    assert torch.allclose(images[:, 0, 0, 0], torch.tanh(latents[:, 0]), atol=1e-6)
+    assert torch.allclose(images[:, 0, 0, 0], torch.tanh(latents[:, 0]) + 0.01 * labels, atol=1e-6)
     assert labels.dtype == torch.int64
     assert labels.tolist() == [0, 2, 1]
 
@@ -53,8 +58,9 @@ def test_labels_as_one_hot_and_not_at_all() -> None:
     wrapped(generator, labels="onehot").sample([2, 0], [1, 2])
     assert generator.calls[0][1].tolist() == [[0, 0, 1], [1, 0, 0]]
     assert generator.calls[0][1].dtype == torch.float32
-    wrapped(generator, labels="none").sample([2, 0], [1, 2])
-    assert [tuple(part.shape) for part in generator.calls[1]] == [(2, 5)]
+    alone = Recording()
+    wrapped(alone, labels="none", num_classes=1).sample([0, 0], [1, 2])
+    assert [tuple(part.shape) for part in alone.calls[0]] == [(2, 5)]
 
 
 def test_a_function_gets_labels_and_seeds() -> None:
@@ -64,7 +70,9 @@ def test_a_function_gets_labels_and_seeds() -> None:
 
 def test_a_function_gets_labels_and_seeds_and_a_module_must_say_its_latents() -> None:
     generator = Recording(lambda count: torch.zeros(count, 1, 8, 8))
-    wrapped(generator.forward, latent_dim=None).sample([1, 2], [5, 6])
+    wrapped(generator.forward, latent_dim=None, num_classes=3)._draw(
+        np.array([1, 2]), np.array([5, 6]), torch.empty(2, 1, 8, 8)
+    )
     assert [part.tolist() for part in generator.calls[0]] == [[1, 2], [5, 6]]
     with pytest.raises(ConfigError, match="latent_dim= for a module"):
         wrapped(generator, latent_dim=None)
@@ -121,7 +129,7 @@ def test_arrays_are_taken_too() -> None:
 def test_what_a_generator_must_not_return(value: Any, told: str) -> None:
     generator = Recording(value).train()
     with pytest.raises(SynthesizerError, match=told):
-        wrapped(generator).sample([0, 1], [0, 1])
+        wrapped(generator).sample([0, 0], [0, 1])
     assert generator.training
 
 
@@ -132,14 +140,14 @@ def test_one_pixel_that_is_nan_is_found() -> None:
         return images
 
     with pytest.raises(SynthesizerError, match="NaN"):
-        wrapped(Recording(value)).sample([0, 1], [0, 1])
+        wrapped(Recording(value)).sample([0, 0], [0, 1])
 
 
 def test_modes_are_those_of_before_and_no_gradient_is_kept() -> None:
     generator = Recording().train()
     generator.frozen.eval()  # a normalisation frozen on purpose stays frozen
     images = wrapped(generator).sample([0], [0]).images
-    assert generator.modes == [(False, False, False)]
+    assert set(generator.modes) == {(False, False, False)}
     assert (generator.training, generator.dropout.training, generator.frozen.training) == (True, True, False)
     assert not images.requires_grad
     generator.eval()
@@ -166,12 +174,16 @@ def spec_of(*grid: int, channels: int = 1) -> ImageSpec:
     [
         ({"image_shape": (8, 8)}, r"found \(8, 8\)"),
         ({"image_shape": (1, 0, 8)}, r"found \(1, 0, 8\)"),
-        ({"num_classes": 0}, "found .* 0"),
+        ({"num_classes": 0}, "found 0"),
         ({"value_range": (1, 1)}, "low < high"),
         ({"value_range": (0, float("inf"))}, "finite"),
         ({"value_range": (float("nan"), 1)}, "finite"),
         ({"labels": "text"}, "found 'text'"),
-        ({"latent_dim": 0}, "at least 1, or None"),
+        ({"latent_dim": 0}, "at least 1, or a shape"),
+        ({"latent_dim": (4, 0)}, "at least 1, or a shape"),
+        ({"latent_dim": "8"}, "at least 1, or a shape"),
+        ({"num_classes": None}, "no attribute c_dim or num_classes"),
+        ({"labels": "none"}, "num_classes=1 for a generator that takes no label, found 3"),
         ({"class_names": ["a", "b"]}, "3 different class names, found a, b"),
         ({"class_names": ["a", "b", "a"]}, "3 different class names, found a, b, a"),
         ({"image_spec": spec_of(16, 16)}, r"images \(1, 8, 8\) as in image_shape=, found \(1, 16, 16\)"),
@@ -203,3 +215,90 @@ def test_what_is_known_of_it() -> None:
         other.weight[0, 0] += 1e-6
     assert wrapped(one, latent_dim=6).fingerprint == toy_synthesizer().fingerprint
     assert wrapped(other, latent_dim=6).fingerprint != toy_synthesizer().fingerprint
+
+
+class Told(nn.Module):
+    """A generator as StyleGAN's, which tells what it is; the class is its brightness."""
+
+    def __init__(self, c_dim: int = 3, noise: bool = False, blind: bool = False) -> None:
+        super().__init__()
+        self.z_dim, self.c_dim, self.img_resolution, self.img_channels = 4, c_dim, 8, 3
+        self.noise, self.blind = noise, blind
+        self.shapes: list[tuple[int, ...]] = []
+
+    def forward(self, z: Tensor, c: Tensor) -> Tensor:
+        self.shapes.append(tuple(c.shape))
+        light = torch.tanh(z[:, :1]) * 0.1
+        if self.c_dim and not self.blind:
+            light = light + 0.2 * c.argmax(1)[:, None]
+        if self.noise:
+            light = light + 0.05 * torch.randn(len(z), 1)
+        return light[:, :, None, None].expand(-1, 3, 8, 8)
+
+
+def test_what_a_module_tells_of_itself_is_read_off() -> None:
+    generator = Told()
+    synthesizer = wrap(generator)
+    assert (synthesizer.num_classes, synthesizer.image_shape) == (3, (3, 8, 8))
+    assert not generator.shapes  # nothing had to be drawn to know
+    assert synthesizer.sample([2], [0]).images.mean() > 0.25
+    assert generator.shapes[0] == (1, 3)
+
+
+def test_a_module_that_knows_no_classes_gets_labels_without_columns() -> None:
+    generator = Told(c_dim=0)
+    synthesizer = wrap(generator, class_names=["rare"])
+    assert (synthesizer.num_classes, synthesizer.class_names) == (1, ["rare"])
+    assert synthesizer.sample([0, 0], [0, 1]).images.shape == (2, 3, 8, 8)
+    assert generator.shapes[0] == (2, 0)
+
+
+def test_a_shape_that_is_not_told_is_that_of_an_image() -> None:
+    generator = Told()
+    del generator.img_channels
+    synthesizer = wrap(generator)
+    assert synthesizer.image_shape == (3, 8, 8)
+    assert wrap(draw_by_seed, num_classes=3).image_shape == (1, 8, 8)
+    with pytest.raises(SynthesizerError, match=r"\(2, C, H, W\) or \(2, C, D, H, W\) for two labels, found \(2, 8\)"):
+        wrap(lambda labels, seeds: torch.zeros(2, 8), num_classes=3)
+
+
+def test_latents_may_have_a_shape() -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def generate(z: Tensor, y: Tensor) -> Tensor:
+        seen.append(tuple(z.shape))
+        return (z[:, :1] * 0.1 + 0.1 * y[:, None, None, None]).expand(-1, 1, 8, 8).clamp(-1, 1)
+
+    wrap(generate, num_classes=2, image_shape=(1, 8, 8), latent_dim=(5, 1, 1)).sample([0, 1], [0, 1])
+    assert seen[0] == (2, 5, 1, 1)
+
+
+def test_a_label_that_does_not_matter_is_an_error() -> None:
+    with pytest.raises(SynthesizerError, match="same image for 3 of 3 labels: the generator does not look at its"):
+        wrap(Told(blind=True)).sample([0], [0])
+    with pytest.raises(SynthesizerError, match="same image for 5 of 40 labels"):
+        wrap(Told(c_dim=40, blind=True)).sample([7], [0])
+
+
+def test_random_numbers_inside_are_told_of_and_seeded() -> None:
+    with pytest.warns(GeneratorWarning, match="random numbers that the generator draws inside"):
+        first = (synthesizer := wrap(Told(noise=True))).sample([1, 2], [3, 4]).images
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    assert torch.equal(synthesizer.sample([1, 2], [3, 4]).images, first)  # and it says so once only
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_sample_that_depends_on_its_batch_is_told_of() -> None:
+    def generate(z: Tensor, y: Tensor) -> Tensor:
+        light = (z[:, 0] - z[:, 0].mean()).tanh() * 0.5 + 0.1 * y
+        return light[:, None, None, None].expand(-1, 1, 8, 8)
+
+    with pytest.warns(GeneratorWarning, match="the other samples of its batch"):
+        wrap(generate, num_classes=2, latent_dim=3, image_shape=(1, 8, 8)).sample([0, 1], [1, 2])
+
+
+def test_licence_and_citation_are_carried() -> None:
+    synthesizer = wrap(Told(), licence="CC-BY-4.0", citation="Doe 2020")
+    assert (synthesizer.licence, synthesizer.citation) == ("CC-BY-4.0", "Doe 2020")

@@ -249,7 +249,11 @@ def test_the_seed_of_torch_reproduces() -> None:
 
 
 def constant(value: float, **settings: Any) -> Any:
-    return wrap(lambda y, seeds: torch.full((len(y), 1, 8, 8), value), num_classes=3, image_shape=(1, 8, 8), **settings)
+    def draw(labels: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
+        light = torch.where(labels == 2, 0.3, value)  # a generator that does not look at its label is refused
+        return light[:, None, None, None].expand(-1, 1, 8, 8)
+
+    return wrap(draw, num_classes=3, image_shape=(1, 8, 8), **settings)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
