@@ -1,4 +1,4 @@
-"""The command line: fit, build, check, merge, export, import, selectors, evaluate, recommend, report, demo."""
+"""The command line: fit, convert, build, check, merge, export, import, selectors, evaluate, recommend, report, demo."""
 
 import sys
 import warnings
@@ -14,6 +14,7 @@ from gan_augment.pool.exports.verbs import EXPORT_EXAMPLE, IMPORT_EXAMPLE, expor
 from gan_augment.report import verb
 from gan_augment.training.verb import FIT_EXAMPLE, fit
 from gan_augment.verbs.build import BUILD_EXAMPLE, build
+from gan_augment.verbs.convert import CONVERT_EXAMPLE, convert
 from gan_augment.verbs.pool import CHECK_EXAMPLE, MERGE_EXAMPLE, check, merge
 
 __all__ = ["app", "main"]
@@ -49,6 +50,7 @@ def root(
 app.command(epilog=FIT_EXAMPLE)(fit)
 
 
+app.command(epilog=CONVERT_EXAMPLE)(convert)
 app.command(epilog=BUILD_EXAMPLE)(build)
 app.command(epilog=CHECK_EXAMPLE)(check)
 app.command(epilog=MERGE_EXAMPLE)(merge)

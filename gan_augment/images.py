@@ -19,10 +19,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gan_augment.errors import ConfigError, DataError
+from gan_augment.errors import ConfigError, DataError, SynthesizerError
 from gan_augment.forms import RawForm
 
-__all__ = ["MIN_SIZE", "ImageSpec", "batch_rows", "network_grid", "network_levels", "picture"]
+__all__ = [
+    "MIN_SIZE",
+    "ImageSpec",
+    "as_channels",
+    "batch_rows",
+    "network_grid",
+    "network_levels",
+    "picture",
+    "resize",
+    "resize_masks",
+]
 
 MIN_SIZE = 8
 _BASE_SIZE = 4
@@ -32,6 +42,7 @@ _WIDE = ("uint32", "int32", "float64")
 
 _WIDEST = 1e30
 _MOST_ROWS, _MOST_CELLS = 256, 2**22
+_LUMA = (0.299, 0.587, 0.114)
 
 
 def batch_rows(grid: tuple[int, ...]) -> int:
@@ -149,8 +160,8 @@ class ImageSpec:
     def encode_masks(self, masks: Tensor) -> npt.NDArray[np.int32]:
         """Returns masks `(N, 1, *grid)` of whole numbers as `(N, 1, *raw_shape)` int32, fitted by nearest cells."""
         masks = masks.detach().cpu().float()
-        if self.fit == "resize" and tuple(masks.shape[2:]) != self.raw_shape:
-            masks = functional.interpolate(masks, self.raw_shape, mode="nearest-exact")
+        if self.fit == "resize":
+            masks = resize_masks(masks, self.raw_shape)
         return self._from_grid(masks).round().numpy().astype(np.int32)
 
     def _ranges(self, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -210,6 +221,32 @@ def resize(images: Tensor, shape: tuple[int, ...]) -> Tensor:
     smaller = tuple(min(old, new) for old, new in zip(images.shape[2:], shape, strict=True))
     images = functional.adaptive_avg_pool3d(images, list(smaller))  # type: ignore[arg-type]  # a list is taken
     return functional.interpolate(images, shape, mode="trilinear", align_corners=False)
+
+
+def resize_masks(masks: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Returns masks `(N, 1, *spatial)` of whole numbers resized to `shape`, by nearest cells."""
+    if tuple(masks.shape[2:]) == shape:
+        return masks
+    return functional.interpolate(masks.float(), shape, mode="nearest-exact").to(masks.dtype)
+
+
+def as_channels(images: Tensor, channels: int) -> Tensor:
+    """Returns images `(N, C, *spatial)` with another number of channels: grey as RGB, RGB as grey, several as one.
+
+    Grey is 0.299 R + 0.587 G + 0.114 B (ITU-R 601, as PIL has it); of other numbers of channels it is their mean.
+
+    Raises:
+        SynthesizerError: There is no such conversion.
+    """
+    found = images.shape[1]
+    if found == channels:
+        return images
+    if found == 1:
+        return images.expand(-1, channels, *images.shape[2:])
+    if channels != 1:
+        raise SynthesizerError(f"expected samples of {channels} channels as in the dataset, found {found}")
+    weights = images.new_tensor(_LUMA if found == 3 else [1 / found] * found)
+    return torch.einsum("nc...,c->n...", images, weights)[:, None]
 
 
 def picture(image: Tensor) -> npt.NDArray[Any]:

@@ -17,7 +17,7 @@ from gan_augment.pool.draw import Drawer, drawn_spec
 from gan_augment.pool.matching import names_in
 from gan_augment.pool.order import seen_by
 from gan_augment.source import RawView
-from gan_augment.synthesizers.checks import Home, match_classes
+from gan_augment.synthesizers.checks import Home, from_items, match_classes
 from gan_augment.types import IntArray, NeedsParents, Origin, Synthesizer
 
 __all__ = ["LiveSupply", "PoolSupply", "Supplied", "rows_of", "supply_of"]
@@ -80,7 +80,7 @@ class LiveSupply:
     def __init__(self, synthesizer: Synthesizer, view: RawView, labels: Sequence[int]) -> None:
         self._view, self._home = view, Home()
         self.fitted_on = seen_by(synthesizer, view, None, stacklevel=5)
-        self.from_items = isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents
+        self.from_items = from_items(synthesizer)
         mapping = match_classes(view.classes, synthesizer.num_classes, synthesizer.class_names, sorted(labels))
         if isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents:
             synthesizer.bind(view)  # for the sample that tells the form

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gan_augment.errors import SynthesizerError
-from gan_augment.images import ImageSpec, batch_rows
+from gan_augment.images import ImageSpec, as_channels, batch_rows
 from gan_augment.selection.eyes import Eye, Seen, group_numbers
 from gan_augment.source import RawView
 from gan_augment.types import Candidates, Extractor, IntArray, Synthesizer
@@ -173,23 +173,13 @@ class Drawer(Sight):
                 raise SynthesizerError(
                     "expected finite images from the synthesizer, found NaN; its weights are no good"
                 )
-            arrays = self.spec.encode(self._channels(drawn.images[:count]))
+            arrays = self.spec.encode(as_channels(drawn.images[:count], self.spec.channels))
             parents = np.full(count, -1, np.int64) if drawn.parents is None else drawn.parents[:count]
             masks = None if drawn.masks is None else self.spec.encode_masks(drawn.masks[:count])
             parts.append(Drawn(arrays, parents, masks))
         arrays, parents = (np.concatenate([part[at] for part in parts]) for at in (0, 1))
         found = [part.masks for part in parts if part.masks is not None]
         return Drawn(arrays, parents, np.concatenate(found) if found else None)
-
-    def _channels(self, images: Tensor) -> Tensor:
-        found, wanted = images.shape[1], self.spec.channels
-        if found == wanted:
-            return images
-        if found == 1:
-            return images.expand(-1, wanted, *images.shape[2:])
-        if wanted == 1:
-            return images.mean(dim=1, keepdim=True)
-        raise SynthesizerError(f"expected samples of {wanted} channels as in the dataset, found {found}")
 
 
 def _finite(images: Tensor) -> bool:

@@ -4,6 +4,7 @@ from gan_augment.errors import ConfigError
 from gan_augment.recipes.acgan import ACGAN
 from gan_augment.recipes.bagan_gp import BAGANGP
 from gan_augment.recipes.base import Need, Phase, Recipe, Update
+from gan_augment.recipes.continued import Continued
 from gan_augment.recipes.dagan import DAGAN
 from gan_augment.recipes.icgan import ICGAN
 from gan_augment.recipes.r3gan import R3GAN
@@ -20,6 +21,8 @@ __all__ = [
     "R3GAN",
     "RECIPES",
     "SNGAN",
+    "STORED",
+    "Continued",
     "Need",
     "Part",
     "Phase",
@@ -39,6 +42,9 @@ RECIPES: dict[str, type[Recipe]] = {
     "r3gan": R3GAN,
     "stylegan2_ada": StyleGAN2ADA,
 }
+
+STORED: dict[str, type[Recipe]] = {**RECIPES, Continued.name: Continued}
+"""Every recipe whose synthesizers can be loaded: `continued` is made of a pretrained synthesizer, not by its name."""
 
 AUTO = "dagan"
 

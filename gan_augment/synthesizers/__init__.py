@@ -1,7 +1,29 @@
-"""Who draws: synthesizers trained here, and generators of the user's own."""
+"""Who draws: synthesizers trained here, pretrained elsewhere, and generators of the user's own."""
 
-from gan_augment.synthesizers.trained import TrainedSynthesizer
-from gan_augment.synthesizers.trained import load_trained as load
+from gan_augment.synthesizers.adapted import AdaptedSynthesizer, adapt
+from gan_augment.synthesizers.knobs import Knobs
+from gan_augment.synthesizers.load import load
+from gan_augment.synthesizers.pretrained import PretrainedSynthesizer
+from gan_augment.synthesizers.provenance import Provenance
+from gan_augment.synthesizers.several import LabelledSynthesizer, PerClassSynthesizer, labelled_by, per_class
+from gan_augment.synthesizers.trained import TrainedSynthesizer, load_trained
+from gan_augment.synthesizers.translating import TranslatingSynthesizer
 from gan_augment.synthesizers.wrapped import WrappedSynthesizer, wrap
 
-__all__ = ["TrainedSynthesizer", "WrappedSynthesizer", "load", "wrap"]
+__all__ = [
+    "AdaptedSynthesizer",
+    "Knobs",
+    "LabelledSynthesizer",
+    "PerClassSynthesizer",
+    "PretrainedSynthesizer",
+    "Provenance",
+    "TrainedSynthesizer",
+    "TranslatingSynthesizer",
+    "WrappedSynthesizer",
+    "adapt",
+    "labelled_by",
+    "load",
+    "load_trained",
+    "per_class",
+    "wrap",
+]

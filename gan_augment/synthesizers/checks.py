@@ -9,9 +9,9 @@ import numpy.typing as npt
 from torch import nn
 
 from gan_augment.errors import SynthesizerError
-from gan_augment.types import IntArray, as_labels
+from gan_augment.types import IntArray, NeedsParents, as_labels
 
-__all__ = ["Home", "checked_request", "match_classes"]
+__all__ = ["Home", "checked_request", "from_items", "match_classes"]
 
 
 def checked_request(
@@ -71,6 +71,13 @@ def match_classes(
             f"{has}); fit one on this dataset, or leave these classes out with sampling_strategy="
         )
     return found
+
+
+def from_items(synthesizer: Any) -> bool:
+    """Tells whether a sample can be made of the real image whose place it takes: its parents are of its own class."""
+    if not isinstance(synthesizer, NeedsParents) or not synthesizer.needs_parents:
+        return False
+    return not getattr(synthesizer, "other_parents", False)
 
 
 class Home:

@@ -24,7 +24,7 @@ from gan_augment.errors import ArtifactError, SynthesizerError
 from gan_augment.fingerprint import FittedOn, hash_items, hash_json, hash_tensors
 from gan_augment.images import ImageSpec, batch_rows
 from gan_augment.networks import NetworkSpec
-from gan_augment.recipes import RECIPES, Recipe
+from gan_augment.recipes import STORED, Recipe
 from gan_augment.seeds import normals
 from gan_augment.source import RawView
 from gan_augment.synthesizers.checks import checked_request
@@ -77,6 +77,7 @@ class TrainedSynthesizer(OnHub):
         self.fitted_on = FittedOn() if fitted_on is None else fitted_on
         self.class_counts = None if class_counts is None else [int(count) for count in np.asarray(class_counts)]
         self.watched = watched
+        self.licence: str | None = None
         self._parents: Parents | None = None
 
     def __repr__(self) -> str:
@@ -234,9 +235,9 @@ def load_trained(folder: str | Path, *, device: torch.device | str = "cpu") -> T
     about = read_json(folder / "synthesizer.json", _KIND, _VERSION)
     try:
         name = about["recipe"]["name"]
-        if name not in RECIPES:
-            raise ArtifactError(f"expected a recipe of {', '.join(RECIPES)} in {folder}, found {name!r}")
-        recipe = RECIPES[name].from_json(about["recipe"])
+        if name not in STORED:
+            raise ArtifactError(f"expected a recipe of {', '.join(STORED)} in {folder}, found {name!r}")
+        recipe = STORED[name].from_json(about["recipe"])
         spec = NetworkSpec.from_json(about["spec"])
         image_spec = ImageSpec.from_json(about["image_spec"])
         classes, seed = check_names(about["classes"], "classes"), int(about["seed"])

@@ -26,6 +26,7 @@ from gan_augment.synthesizers.calls import (
     read_off,
 )
 from gan_augment.synthesizers.checks import checked_request
+from gan_augment.synthesizers.provenance import Provenance
 from gan_augment.types import IntArray, Samples, as_tensor
 
 __all__ = ["WrappedSynthesizer", "wrap"]
@@ -70,6 +71,7 @@ class WrappedSynthesizer:
         self.image_spec = image_spec
         self.licence = licence
         self.citation = citation
+        self.provenance: Provenance | None = None
         self._looked_at = looked_at
 
     def __repr__(self) -> str:
@@ -82,7 +84,7 @@ class WrappedSynthesizer:
 
     @property
     def fingerprint(self) -> dict[str, str]:
-        """The chain: hashes of the module's weights and of the settings; of a function nothing is known.
+        """The chain: hashes of a module's weights, or of a program's file, and of the settings; of a function unknown.
 
         Nor is anything known of a module without weights. A change of a module's code is not seen.
         """
@@ -98,7 +100,9 @@ class WrappedSynthesizer:
             self.class_names,
             None if self.image_spec is None else self.image_spec.to_json(),
         ]
-        return {"weights": hash_tensors(state) if state else "unknown", "settings": hash_json(settings)}
+        file = None if self.provenance is None else self.provenance.sha256
+        weights = hash_tensors(state) if state else file or "unknown"
+        return {"weights": weights, "settings": hash_json(settings)}
 
     def sample(
         self, labels: npt.ArrayLike, seeds: npt.ArrayLike, *, conditions: Mapping[str, Tensor] | None = None

@@ -11,8 +11,8 @@ from torch.nn.utils.parametrize import is_parametrized
 from gan_augment.artifacts import load_state
 from gan_augment.errors import ArtifactError, ConfigError
 from gan_augment.networks import NetworkSpec
-from gan_augment.recipes import Recipe
-from gan_augment.synthesizers import TrainedSynthesizer
+from gan_augment.recipes import Continued, Recipe
+from gan_augment.synthesizers import PretrainedSynthesizer, TrainedSynthesizer
 from gan_augment.training.trainer import Trainer
 
 __all__ = ["freeze_blocks", "start_from"]
@@ -31,7 +31,8 @@ def start_from(trainer: Trainer, init: Any, spec: NetworkSpec, classes: Sequence
 
     Args:
         trainer: Before its first step.
-        init: A TrainedSynthesizer of the same recipe; settings that change no shape may differ.
+        init: A TrainedSynthesizer of the same recipe, settings that change no shape may differ; or a
+            PretrainedSynthesizer whose training the recipe `continued` goes on with.
         spec: What the trainer's networks were built for.
         classes: Names of the trainer's classes.
 
@@ -39,9 +40,13 @@ def start_from(trainer: Trainer, init: Any, spec: NetworkSpec, classes: Sequence
         ConfigError: It brings no networks, or is of another recipe.
         ArtifactError: Image sizes, networks, keys or shapes differ; they are shown.
     """
+    if isinstance(init, PretrainedSynthesizer) and isinstance(trainer.recipe, Continued):
+        _continue(trainer, init, spec, classes)
+        return
     if not isinstance(init, TrainedSynthesizer):
         raise ConfigError(
-            f"expected init= to bring its networks, as what fit and load return, found {type(init).__name__}"
+            "expected init= to bring its networks, as what fit and load return (without class_map= and like=), "
+            f"found {type(init).__name__}"
         )
     if init.recipe.name != trainer.recipe.name:
         raise ConfigError(f"expected init= of recipe {trainer.recipe.name}, found one of {init.recipe.name}")
@@ -56,13 +61,41 @@ def start_from(trainer: Trainer, init: Any, spec: NetworkSpec, classes: Sequence
         raise ArtifactError(f"expected init= with networks {', '.join(own)}, found {', '.join(given)}")
     axes = _class_axes(trainer.recipe, spec)
     for name, network in given.items():
-        fresh = own[name].state_dict()
-        state = _matched(network.state_dict(), fresh, axes[name], list(init.class_names), classes)
-        for kind in (trainer.networks, trainer.averaged):
-            if name in kind:
-                load_state(kind[name], state, f"this dataset's {name}")
-                _settle(kind[name], axes[name])
+        state = _matched(network.state_dict(), own[name].state_dict(), axes[name], list(init.class_names), classes)
+        _put(trainer, name, state, axes[name])
     trainer.hands_over = False
+
+
+def _put(trainer: Trainer, name: str, state: Mapping[str, Tensor], axes: Mapping[str, int]) -> None:
+    """Gives a network, and its average, a state."""
+    for kind in (trainer.networks, trainer.averaged):
+        if name in kind:
+            load_state(kind[name], state, f"this dataset's {name}")
+            _settle(kind[name], axes)
+
+
+def _continue(trainer: Trainer, init: PretrainedSynthesizer, spec: NetworkSpec, classes: Sequence[str]) -> None:
+    """Gives a trainer the released weights; what a released network lacks for classes starts as the recipe has it."""
+    every = _class_axes(trainer.recipe, spec)
+    given = {"generator": init.network.state_dict()}
+    if init.discriminator is not None:
+        given["discriminator"] = dict(init.discriminator.state)
+    for name, released in given.items():
+        fresh = trainer.networks[name].state_dict()
+        axes = {key: axis for key, axis in every[name].items() if key.startswith("inner.")}
+        own = {f"inner.{key}": value for key, value in released.items()}
+        own = {key: value.to(fresh[key].dtype) if key in fresh else value for key, value in own.items()}
+        added = {key: value for key, value in fresh.items() if not key.startswith("inner.")}
+        if "as_class" in added and init.network.num_classes:
+            added["as_class"] = _as_classes(added["as_class"], init.names, classes)
+        _put(trainer, name, {**added, **_matched(own, fresh, axes, init.names, classes)}, axes)
+    trainer.hands_over = False
+
+
+def _as_classes(default: Tensor, there: Sequence[str], here: Sequence[str]) -> Tensor:
+    """Returns for each class here that of the same name there; others keep theirs."""
+    known = {name: index for index, name in enumerate(there)}
+    return torch.tensor([known.get(name, int(default[at])) for at, name in enumerate(here)])
 
 
 def freeze_blocks(trainer: Trainer, count: int) -> None:
@@ -99,6 +132,7 @@ def _class_axes(recipe: Recipe, spec: NetworkSpec) -> dict[str, dict[str, int]]:
         axes[name] = {
             key: axis
             for key, tensor in network.state_dict().items()
+            if key in grown
             for axis, (size, other) in enumerate(zip(tensor.shape, grown[key].shape, strict=True))
             if size == spec.num_classes != other
         }

@@ -22,7 +22,7 @@ from gan_augment.machine import peak_memory
 from gan_augment.ranks import Ranks
 from gan_augment.recipes import Recipe
 from gan_augment.source import RawView
-from gan_augment.synthesizers import TrainedSynthesizer
+from gan_augment.synthesizers import PretrainedSynthesizer, TrainedSynthesizer
 from gan_augment.training.checkpoint import resume, save_checkpoint
 from gan_augment.training.interrupt import interruptible
 from gan_augment.training.log import TrainingLog
@@ -43,7 +43,7 @@ def fit(
     image_size: int | Sequence[int] | None = None,
     steps: int | None = None,
     out: str | Path | None = None,
-    init: TrainedSynthesizer | None = None,
+    init: TrainedSynthesizer | PretrainedSynthesizer | None = None,
     unlabelled: Any = None,
     *,
     targets: npt.ArrayLike | None = None,
@@ -82,6 +82,8 @@ def fit(
         out: New folder for the synthesizer; None to keep it in memory.
         init: Synthesizer of the same recipe and shapes to start from, of these or other classes: what it knows of a
             class goes to the class of the same name, and a new class starts around the mean of those that it knows.
+            Or a PretrainedSynthesizer, whose released networks are trained on, with its own discriminator where it
+            brings one, at its own image size (`gan_augment.recipes.Continued`).
             No phase of the recipe then begins by handing weights on: every network has its own already.
         unlabelled: Images without labels, for recipes that use them; none of today's does.
         targets: One class for each item, where the dataset does not say.
@@ -122,7 +124,7 @@ def fit(
     if out is not None:
         refuse_existing(out, "synthesizer")
     checkpoint_every, seed = whole("checkpoint_every", checkpoint_every, 0), whole("seed", seed, 0)
-    recipe = recipe_with(recipe, steps)
+    recipe = recipe_with(recipe, steps, init)
     if unlabelled is not None:
         raise ConfigError(f"expected no unlabelled= for {recipe.name}, which learns from labelled images only")
     with Ranks.find(device) as ranks:
@@ -165,7 +167,7 @@ def fit(
     return synthesizer.bind(view) if synthesizer.needs_parents else synthesizer
 
 
-def _settings(prepared: Prepared, seed: int, init: TrainedSynthesizer | None) -> dict[str, Any]:
+def _settings(prepared: Prepared, seed: int, init: TrainedSynthesizer | PretrainedSynthesizer | None) -> dict[str, Any]:
     """Returns all that a training depends on: an unfinished one goes on only under the same."""
     view = prepared.view
     return {

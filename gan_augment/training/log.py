@@ -172,7 +172,9 @@ def _numbers(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, flo
     return found
 
 
-def draw_grid(images: Mapping[int, Tensor], classes: Sequence[str], counts: Sequence[int], title: str) -> Image.Image:
+def draw_grid(
+    images: Mapping[int, Tensor], classes: Sequence[str], counts: Sequence[int] | None, title: str
+) -> Image.Image:
     """Returns a picture with a row for each class, the one with the fewest real images first.
 
     Of more than 60 classes the 60 rarest are shown, of volumes the middle slice.
@@ -180,12 +182,12 @@ def draw_grid(images: Mapping[int, Tensor], classes: Sequence[str], counts: Sequ
     Args:
         images: `(n, C, *grid)` in [-1, 1], by class index.
         classes: Class names.
-        counts: Number of real images of each class.
+        counts: Number of real images of each class; None for rows in the order of the classes.
         title: Written above.
     """
-    order = sorted(images, key=lambda label: (counts[label], label))[:_MOST_ROWS]
+    order = sorted(images, key=lambda label: (0 if counts is None else counts[label], label))[:_MOST_ROWS]
     cells = [[_cell(image) for image in images[label]] for label in order]
-    labels = [f"{_short(classes[label])} ({counts[label]})" for label in order]
+    labels = [_short(classes[label]) + ("" if counts is None else f" ({counts[label]})") for label in order]
     font = ImageFont.load_default(_FONT)
     indent = 2 * _MARGIN + round(max(font.getlength(label) for label in labels))
     height, width = cells[0][0].shape[:2]

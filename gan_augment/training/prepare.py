@@ -8,8 +8,9 @@ from gan_augment.errors import ConfigError, whole
 from gan_augment.images import ImageSpec
 from gan_augment.networks import NetworkSpec
 from gan_augment.ranks import Ranks
-from gan_augment.recipes import Recipe, get_recipe
+from gan_augment.recipes import Continued, Recipe, get_recipe
 from gan_augment.source import RawView
+from gan_augment.synthesizers import PretrainedSynthesizer
 from gan_augment.training.batches import Batches
 from gan_augment.training.finetune import freeze_blocks, start_from
 from gan_augment.training.precision import pick_precision
@@ -45,8 +46,24 @@ class Prepared:
         return self.trainer.recipe
 
 
-def recipe_with(recipe: str | Recipe, steps: int | None) -> Recipe:
-    """Returns a recipe by its name or as it is, with another number of steps where one is given."""
+def recipe_with(recipe: str | Recipe, steps: int | None, init: Any = None) -> Recipe:
+    """Returns a recipe by its name or as it is, with another number of steps where one is given.
+
+    Args:
+        recipe: A name or a recipe; "auto" with a pretrained synthesizer to start from is what goes on with it.
+        steps: Steps; None for the recipe's own.
+        init: What the training starts from.
+
+    Raises:
+        ConfigError: No recipe has that name, or a pretrained synthesizer is to go on with another one.
+    """
+    if isinstance(init, PretrainedSynthesizer) and recipe == "auto":
+        recipe = Continued.of(init)
+    if isinstance(init, PretrainedSynthesizer) and not isinstance(recipe, Continued):
+        raise ConfigError(
+            "expected recipe='auto', or Continued.of(init, ...) of gan_augment.recipes, to go on with a pretrained "
+            f"synthesizer, found {recipe if isinstance(recipe, str) else recipe.name}"
+        )
     recipe = get_recipe(recipe)
     return recipe if steps is None else dataclasses.replace(recipe, steps=whole("steps", steps))
 
@@ -81,6 +98,8 @@ def prepare(
         )
     accumulate = whole("accumulate", accumulate)
     precision = pick_precision(precision, ranks.device)
+    if image_size is None and isinstance(init, PretrainedSynthesizer):
+        image_size = init.image_shape[1:]
     image_spec = view.spec(image_size)
     spec = NetworkSpec(channels=image_spec.channels, grid=image_spec.grid, num_classes=view.num_classes)
     trainer = Trainer(

@@ -13,9 +13,10 @@ from gan_augment.forms import RawForm
 from gan_augment.pipelines import call_on_pair, call_transform
 from gan_augment.pool import SyntheticPool
 from gan_augment.pool.matching import raw_mask, twin_form
+from gan_augment.synthesizers.checks import from_items
 from gan_augment.transforms.samples import Item, checked_getter
 from gan_augment.transforms.source import ByLabel
-from gan_augment.types import NeedsParents, Synthesizer
+from gan_augment.types import Synthesizer
 
 __all__ = ["SynthesizeSameClass"]
 
@@ -113,7 +114,7 @@ class SynthesizeSameClass(v2.Transform):  # type: ignore[misc]  # torchvision ha
         spec = synthesizer.image_spec
         assert spec is not None
         conditions = None
-        if isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents:
+        if from_items(synthesizer):
             form = RawForm.of(image)
             if different := form.differences(spec.form, ("dtype", "channels")):
                 raise DataError(

@@ -38,7 +38,7 @@ def commit_of(files: dict[str, bytes]) -> str:
 @contextmanager
 def running() -> Iterator[LoopbackHub]:
     hub = LoopbackHub()
-    thread = threading.Thread(target=hub.serve_forever)
+    thread = threading.Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
         yield hub
@@ -103,7 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self.answer({"error": code}, 404, X_Error_Code=code)
         commit = commit_of(files)
         if verb == "revision":
-            return self.answer({"id": repo, "sha": commit, "siblings": [{"rfilename": name} for name in files]})
+            siblings = [{"rfilename": name, "size": len(content)} for name, content in files.items()]
+            return self.answer({"id": repo, "sha": commit, "siblings": siblings})
         if verb == "tree":
             return self.answer(
                 [

@@ -54,9 +54,7 @@ class Settings:
             found = value if not isinstance(value, Mapping) else ", ".join(map(str, unknown))
             raise ConfigError(f"expected settings {', '.join(fields)} of {cls.__name__}, found {found!r:.200}")
         given = {name: _as(hints[name], setting, name) for name, setting in value.items()}
-        missing = [
-            name for name, field in fields.items() if name not in given and field.default is dataclasses.MISSING
-        ]
+        missing = [name for name, field in fields.items() if name not in given and field.default is dataclasses.MISSING]
         if missing:
             raise ConfigError(f"expected settings of {cls.__name__}, found none for {', '.join(missing)}")
         return cls(**given)
@@ -84,8 +82,6 @@ def _fits(hint: Any, value: Any) -> bool:
             return False
         inner = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
         return len(inner) == len(value) and all(map(_fits, inner, value))
-    if hint is type(None):
-        return value is None
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
@@ -104,6 +100,8 @@ class Published(nn.Module, ABC):
 
     settings_type: ClassVar[type[Settings]]
 
+    latent_prior: Literal["normal", "uniform"] = "normal"
+
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.settings = settings
@@ -111,7 +109,7 @@ class Published(nn.Module, ABC):
     @property
     @abstractmethod
     def latent_dim(self) -> int:
-        """Length of the latents, which are standard normal."""
+        """Length of the latents, which are standard normal, or uniform in [-1, 1] where `latent_prior` says so."""
 
     @property
     @abstractmethod
@@ -145,7 +143,7 @@ class Published(nn.Module, ABC):
 
 
 class Styled(Published):
-    """A published generator that maps latents to a style first; styles can be moved and mixed before images are made."""
+    """A published generator that maps latents to a style; styles can be moved and mixed before images are made."""
 
     @property
     @abstractmethod
@@ -166,7 +164,7 @@ class Styled(Published):
 
 
 class Translator(nn.Module, ABC):
-    """A published network that makes an image of an image: paired (pix2pix) or from one domain to another (CycleGAN)."""
+    """A published network that makes an image of an image: paired (pix2pix), or of another domain (CycleGAN)."""
 
     paper: ClassVar[str]
     settings_type: ClassVar[type[Settings]]
