@@ -1,6 +1,7 @@
 """Who draws: synthesizers trained here, pretrained elsewhere, and generators of the user's own."""
 
 from gan_augment.synthesizers.adapted import AdaptedSynthesizer, adapt
+from gan_augment.synthesizers.convert import convert
 from gan_augment.synthesizers.knobs import Knobs
 from gan_augment.synthesizers.load import load
 from gan_augment.synthesizers.pretrained import PretrainedSynthesizer
@@ -21,6 +22,7 @@ __all__ = [
     "TranslatingSynthesizer",
     "WrappedSynthesizer",
     "adapt",
+    "convert",
     "labelled_by",
     "load",
     "load_trained",

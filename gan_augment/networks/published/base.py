@@ -100,8 +100,6 @@ class Published(nn.Module, ABC):
 
     settings_type: ClassVar[type[Settings]]
 
-    latent_prior: Literal["normal", "uniform"] = "normal"
-
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.settings = settings
@@ -109,7 +107,12 @@ class Published(nn.Module, ABC):
     @property
     @abstractmethod
     def latent_dim(self) -> int:
-        """Length of the latents, which are standard normal, or uniform in [-1, 1] where `latent_prior` says so."""
+        """Length of the latents."""
+
+    @property
+    def latent_prior(self) -> Literal["normal", "uniform"]:
+        """What latents are drawn from: standard normals, or uniform numbers in [-1, 1]."""
+        return "normal"
 
     @property
     @abstractmethod

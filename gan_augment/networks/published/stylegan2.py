@@ -91,15 +91,16 @@ class ModulatedConv(nn.Module):
             gain: What the result is multiplied with.
         """
         scale = self.affine(style)
-        energy = functional.linear(scale.square(), self.weight.square().sum((2, 3)))
+        weight = self.weight if images.device.type == "cpu" else self.weight.contiguous()
+        energy = functional.linear(scale.square(), weight.square().sum((2, 3)))
         hidden = torch.mul(images, scale[:, :, None, None], out=spare(images))
         if self.up:
             taps = self.resample_filter.shape[-1]
             before, after = (taps + 1) // 2 - 1, (taps - 2) // 2
-            hidden = functional.conv_transpose2d(hidden, self.weight.transpose(0, 1), stride=2)
+            hidden = functional.conv_transpose2d(hidden, weight.transpose(0, 1), stride=2)
             hidden = upfirdn(hidden, self.resample_filter, padding=(before, after, before, after), gain=4.0)
         else:
-            hidden = functional.conv2d(hidden, self.weight, padding=1)
+            hidden = functional.conv2d(hidden, weight, padding=1)
         total = gain * ACTIVATION_GAIN
         back = ((energy + 1e-8).rsqrt() * total)[:, :, None, None]
         hidden = torch.addcmul((self.bias * total)[:, None, None], hidden, back, out=spare(hidden))
@@ -109,7 +110,7 @@ class ModulatedConv(nn.Module):
 
 
 def _lay_out(layer: ModulatedConv, keys: Any) -> None:
-    """Stores weights that were loaded in the order in which convolutions read them; their values stay."""
+    """Stores weights that were loaded in the order in which a CPU's convolutions read them; their values stay."""
     weight = layer.weight.data
     if weight.device.type == "cpu":
         weight = weight.transpose(0, 1) if layer.up else weight

@@ -91,7 +91,9 @@ class ExportedGenerator(nn.Module):
         except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
             if isinstance(error, GanAugmentError):
                 raise
-            raise SynthesizerError(f"expected images for {len(inputs[0])} latents, found a failure: {error!s:.300}") from None
+            raise SynthesizerError(
+                f"expected images for {len(inputs[0])} latents, found a failure: {error!s:.300}"
+            ) from None
         return images  # type: ignore[no-any-return]
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gan_augment.errors import ArtifactError, SynthesizerError
-from gan_augment.synthesizers.programs.exported_arguments import DEVICE, Name, argument, result
+from gan_augment.synthesizers.programs.exported_arguments import DEVICE, Device, Name, argument, result
 from gan_augment.synthesizers.programs.exported_operators import OPERATORS, RANDOM
 
 __all__ = ["Graph", "parse"]
@@ -49,6 +49,14 @@ _SCALARS: Mapping[str, Callable[..., Any]] = {
     "torch.sym_min": min,
     "torch.sym_not": operator.not_,
 }
+
+_ENUMS: Mapping[str, type] = {
+    "ScalarType": torch.dtype,
+    "MemoryFormat": torch.memory_format,
+    "Layout": torch.layout,
+    "Device": Device,
+}
+"""What stands for arguments that are numbers to torch's dispatcher."""
 
 _WINDOWS = {"stride": 64, "dilation": 256, "output_padding": 64, "padding": 1024, "kernel_size": 1024, "groups": 2**16}
 """Most of what arguments of convolutions and pools may be."""
@@ -202,6 +210,7 @@ def _parse_node(node: Mapping[str, Any]) -> _Node:
         raise _refused(target)
     _check_mode(dict(arguments), target)
     _check_windows(dict(arguments), target)
+    _check_types(schema, dict(arguments), target)
     order = [one.name for one in schema.arguments if not one.kwarg_only]
     given = dict(arguments)
     args = []
@@ -232,7 +241,21 @@ def _check_windows(arguments: Mapping[str, Any], target: str) -> None:
         value = arguments.get(name)
         for side in value if isinstance(value, list) else [value]:
             if isinstance(side, Name) or (type(side) is int and not 0 <= side <= most):
-                raise ArtifactError(f"expected {name} of at most {most} in the program, found {value!r:.60} for {target}")
+                raise ArtifactError(
+                    f"expected {name} of at most {most} in the program, found {value!r:.60} for {target}"
+                )
+
+
+def _check_types(schema: Any, arguments: Mapping[str, Any], target: str) -> None:
+    """Refuses numbers in the place of types, layouts and devices, which torch takes unchecked and crashes on."""
+    for one in schema.arguments:
+        value, kind = arguments.get(one.name), str(one.real_type)
+        wanted = next((made for name, made in _ENUMS.items() if name in kind), None)
+        odd = isinstance(value, tuple(_ENUMS.values())) if wanted is None else not isinstance(value, wanted)
+        if value is not None and odd:
+            raise ArtifactError(f"expected {kind} as {one.name} of {target} in the program, found {value!r:.60}")
+    if arguments.get("pin_memory"):
+        raise ArtifactError(f"expected plain memory in the program, found pin_memory of {target}")
 
 
 def _check_mode(arguments: Mapping[str, Any], target: str) -> None:
