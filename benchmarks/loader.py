@@ -11,9 +11,7 @@ synthesis while training; each beside the obvious alternative, in turn in one ru
 """
 
 import functools
-import os
 import statistics
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,18 +19,17 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-import typer
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from benchmarks import common
 from benchmarks import loader_jobs as jobs
 from benchmarks.common import measured_on, unit, write_table
-from benchmarks.loader_jobs import BATCH, Measured, reader, shuffled, timed
+from benchmarks.lines import Measured
+from benchmarks.loader_jobs import BATCH, reader, shuffled, timed
+from benchmarks.options import only_of, program, quick_of, run_groups
 from benchmarks.peers.dcgan import LATENT, generator
 from benchmarks.peers.stopwatch import WARM_UP
 from gan_augment.dataset import GANAugmentedDataset
-from gan_augment.errors import ConfigError
 from gan_augment.networks import NetworkSpec
 from gan_augment.recipes import RECIPES
 from gan_augment.seeds import normals
@@ -241,31 +238,16 @@ def notes(sizes: Sizes, results: list[Measured]) -> list[str]:
 
 
 def main(
-    only: Annotated[str, typer.Option(help=f"Some of {', '.join(GROUPS)}, with commas; prints, no table.")] = "",
-    quick: Annotated[bool, typer.Option(help="Few items, to see that it runs; writes runs/loader-quick.")] = False,
+    only: Annotated[str, only_of(GROUPS)] = "",
+    quick: Annotated[bool, quick_of("loader", "Few items")] = False,
 ) -> None:
-    names = only.split(",") if only else list(GROUPS)
-    if unknown := set(names) - set(GROUPS):
-        raise ConfigError(f"expected some of {', '.join(GROUPS)}, found {', '.join(sorted(unknown))}")
-    if quick and "GAN_AUGMENT_RESULTS" not in os.environ:
-        common.RESULTS = Path("runs/loader-quick")
-    torch.set_num_threads(1)
     sizes = QUICK if quick else Sizes()
-    rows: list[Row] = []
-    results: list[Measured] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for name in names:
-            more, measured = GROUPS[name](sizes, Path(folder))
-            rows += more
-            results += measured
-            for line in more:
-                print(" | ".join(line), flush=True)
+    rows, results = run_groups("loader", GROUPS, sizes, list, only=only, quick=quick)
     if not only:
         write_table("loader", "What the wrapped dataset costs a loader", HEADS, rows, notes(sizes, results))
 
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
-app.command(help=__doc__)(main)
+app = program(main, __doc__)
 
 if __name__ == "__main__":
     app()

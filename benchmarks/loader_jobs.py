@@ -25,6 +25,7 @@ from torch.utils.data.dataloader import default_collate
 from torchvision.datasets import ImageFolder, VisionDataset
 from torchvision.transforms import v2
 
+from benchmarks.lines import Measured
 from benchmarks.peers.stopwatch import Rounds, Stopwatch, in_turn
 from gan_augment.dataset import GANAugmentedDataset
 from gan_augment.forms import RawForm
@@ -45,8 +46,6 @@ KINDS = {
     "grey PIL, 28x28": RawForm(layout="no_channel", channels=1, shape=(28, 28), mode="L", **_PIL),
 }
 WAYS = ("one by one", "fetched", "fetched and collated")
-
-Measured = dict[str, Any]
 
 
 class GreyImages(VisionDataset):  # type: ignore[misc]

@@ -10,10 +10,8 @@ million, random rows, two processes. A killed run goes on where it was.
     python -m benchmarks.pool --quick             few rows, to see that it runs; writes runs/pool-quick
 """
 
-import os
 import statistics
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,9 +21,10 @@ import typer
 
 from benchmarks import common, pool_alone, pool_jobs
 from benchmarks.common import measured_on, unit, write_table
-from benchmarks.loader_jobs import BATCH, Measured
+from benchmarks.lines import HEADS, Line, Measured, of_rounds, of_values
+from benchmarks.loader_jobs import BATCH
+from benchmarks.options import only_of, program, quick_of, run_groups
 from gan_augment.artifacts import write_json
-from gan_augment.errors import ConfigError
 
 MB = 2**20
 SNGAN, RGB, DCGAN, TABLE = pool_jobs.CASES
@@ -65,52 +64,11 @@ SMALL, SHARDS = 10_000, 128
 """Rows of the pool that the large ones' memory is compared with; shards of the pool that is opened."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """One figure: what two sides took, and a number that has a limit, if `least` or `most` names one."""
-
-    case: str
-    ours: str
-    other: str = ""
-    figure: float
-    low: float
-    high: float
-    what: str = ""
-    least: float | None = None
-    most: float | None = None
-
-    @property
-    def kept(self) -> bool | None:
-        """Whether the limit is kept; None where there is none."""
-        if self.least is None and self.most is None:
-            return None
-        return (self.least is None or self.figure >= self.least) and (self.most is None or self.figure <= self.most)
-
-    def cells(self) -> list[str]:
-        """Returns the row of the table."""
-        told = f"{self.figure:,.3f} ({self.low:,.3f} to {self.high:,.3f})"
-        limits = [f"{word} {of:g}" for word, of in (("at least", self.least), ("at most", self.most)) if of is not None]
-        kept = {None: "", True: "yes", False: "**no**"}[self.kept]
-        return [self.case, self.ours, self.other, f"{told} {self.what}".strip(), ", ".join(limits), kept]
-
-
 Found = tuple[list[Line], list[Measured]]
 
 
 def run(name: str, work: Callable[..., Measured], *before: Path, **settings: Any) -> Measured:
     return unit(f"pool/{name}", settings, lambda: work(*before, **settings))
-
-
-def of_rounds(case: str, result: Measured, side: str, beside: str, **rest: Any) -> Line:
-    """Returns the speed of a side as a share of another's."""
-    one, two = (result["rounds"][name]["wall"] for name in (side, beside))
-    each = [b / a for a, b in zip(one, two, strict=True)]
-    figure = statistics.median(two) / statistics.median(one)
-    return Line(case=case, figure=figure, low=min(each), high=max(each), **rest)
-
-
-def of_values(case: str, values: Sequence[float], **rest: Any) -> Line:
-    return Line(case=case, figure=statistics.median(values), low=min(values), high=max(values), **rest)
 
 
 def speed(result: Measured, name: str, label: str = "") -> str:
@@ -224,7 +182,6 @@ def processes(sizes: Sizes, folder: Path) -> Found:
 
 
 GROUPS = {f.__name__: f for f in (drawing, writing, memory, opening, reading, processes)}
-HEADS = ["case", "A", "B", "found (range)", "limit", "kept"]
 
 
 def notes(sizes: Sizes, results: list[Measured]) -> list[str]:
@@ -253,34 +210,19 @@ def notes(sizes: Sizes, results: list[Measured]) -> list[str]:
 
 
 def main(
-    only: Annotated[str, typer.Option(help=f"Some of {', '.join(GROUPS)}, with commas; prints, no table.")] = "",
-    quick: Annotated[bool, typer.Option(help="Few rows, to see that it runs; writes runs/pool-quick.")] = False,
+    only: Annotated[str, only_of(GROUPS)] = "",
+    quick: Annotated[bool, quick_of("pool", "Few rows")] = False,
     rows: Annotated[int | None, typer.Option(help="Rows of the largest build measured for memory.", min=100)] = None,
 ) -> None:
-    names = only.split(",") if only else list(GROUPS)
-    if unknown := set(names) - set(GROUPS):
-        raise ConfigError(f"expected some of {', '.join(GROUPS)}, found {', '.join(sorted(unknown))}")
-    if quick and "GAN_AUGMENT_RESULTS" not in os.environ:
-        common.RESULTS = Path("runs/pool-quick")
-    torch.set_num_threads(1)
     sizes = QUICK if quick else Sizes()
     sizes = replace(sizes, rows=rows) if rows else sizes
-    lines: list[Line] = []
-    results: list[Measured] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for name in names:
-            more, measured = GROUPS[name](sizes, Path(folder))
-            lines += more
-            results += measured
-            for line in more:
-                print(" | ".join(line.cells()), flush=True)
+    lines, results = run_groups("pool", GROUPS, sizes, Line.cells, only=only, quick=quick)
     if not only:
         write_json(common.RESULTS / "pool.json", {"lines": [{**asdict(line), "kept": line.kept} for line in lines]})
         write_table("pool", "What a pool costs", HEADS, [line.cells() for line in lines], notes(sizes, results))
 
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
-app.command(help=__doc__)(main)
+app = program(main, __doc__)
 
 if __name__ == "__main__":
     app()

@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmarks.loader_jobs import NOISE, Measured, numbers_of, shuffled, timed
+from benchmarks.lines import Measured
+from benchmarks.loader_jobs import NOISE, numbers_of, shuffled, timed
 from benchmarks.memory import anonymous_memory, peak_above
-from benchmarks.peers.stopwatch import Rounds
-from benchmarks.pool_jobs import CASES, Calls, bare, build, chunk_of, drawn_by, since, view_of
+from benchmarks.peers.stopwatch import Rounds, since
+from benchmarks.pool_jobs import CASES, Calls, bare, build, chunk_of, drawn_by, view_of
 from gan_augment.forms import RawForm
 from gan_augment.images import batch_rows
 from gan_augment.pool import SyntheticPool

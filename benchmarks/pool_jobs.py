@@ -3,7 +3,7 @@
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -13,9 +13,9 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from benchmarks.loader_jobs import Measured
+from benchmarks.lines import Measured
 from benchmarks.peers.dcgan import LATENT, generator
-from benchmarks.peers.stopwatch import Rounds
+from benchmarks.peers.stopwatch import in_rounds, now, since
 from gan_augment.features import TrainedExtractor
 from gan_augment.images import batch_rows
 from gan_augment.networks import NetworkSpec
@@ -92,25 +92,6 @@ def build(synthesizer: Synthesizer, view: RawView, rows: int, out: Path | None, 
         return SyntheticPool.build(
             synthesizer, view, counts=counts, out=out, reserve=1.0, floor=0.0, progress=False, **others
         )
-
-
-def in_rounds(sides: Mapping[str, Callable[[], tuple[float, float]]], rounds: int) -> Rounds:
-    """Runs the sides in turn, each round begun by another; each returns the wall and CPU seconds that count."""
-    names = list(sides)
-    found: Rounds = {name: {"wall": [], "cpu": []} for name in names}
-    for number in range(rounds):
-        for name in np.roll(names, -number).tolist():
-            for kind, seconds in zip(("wall", "cpu"), sides[name](), strict=True):
-                found[name][kind].append(seconds)
-    return found
-
-
-def now() -> tuple[float, float]:
-    return time.perf_counter(), time.process_time()
-
-
-def since(began: tuple[float, float]) -> tuple[float, float]:
-    return time.perf_counter() - began[0], time.process_time() - began[1]
 
 
 # -- drawing ----------------------------------------------------------------------------------------------------------

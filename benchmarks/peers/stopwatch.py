@@ -55,6 +55,28 @@ def in_turn(
     return found
 
 
+def in_rounds(sides: Mapping[str, Callable[[], tuple[float, float]]], rounds: int) -> Rounds:
+    """Runs the sides in turn, each round begun by another; each returns the wall and CPU seconds that count."""
+    names = list(sides)
+    found: Rounds = {name: {"wall": [], "cpu": []} for name in names}
+    for number in range(rounds):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            for kind, seconds in zip(("wall", "cpu"), sides[name](), strict=True):
+                found[name][kind].append(seconds)
+    return found
+
+
+def now() -> tuple[float, float]:
+    """Returns wall and CPU seconds, from where `since` counts."""
+    return time.perf_counter(), time.process_time()
+
+
+def since(began: tuple[float, float]) -> tuple[float, float]:
+    """Returns wall and CPU seconds that have passed."""
+    return time.perf_counter() - began[0], time.process_time() - began[1]
+
+
 def ratio(rounds: Rounds, name: str, reference: str, kind: str) -> str:
     """Returns the median and range, over rounds, of how long a step takes against that of a reference."""
     ratios = [a / b for a, b in zip(rounds[name][kind], rounds[reference][kind], strict=True)]

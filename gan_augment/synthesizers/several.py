@@ -34,6 +34,8 @@ class PerClassSynthesizer:
         self._parts = list(parts.values())
         specs = [part.image_spec for part, _ in self._parts]
         self.image_spec: ImageSpec | None = specs[0] if all(spec == specs[0] for spec in specs) else None
+        shapes = [getattr(part, "image_shape", None) for part, _ in self._parts]
+        self.image_shape: tuple[int, ...] | None = shapes[0] if all(shape == shapes[0] for shape in shapes) else None
         said = [getattr(part, "licence", None) for part, _ in self._parts]
         self.licence = None if None in said else "; ".join(dict.fromkeys(map(str, said)))
         self.fitted_on = FittedOn.union(*(FittedOn.of(part) for part, _ in self._parts))
@@ -151,6 +153,7 @@ class LabelledSynthesizer:
         self.num_classes = len(self.class_names)
         self.confidence, self.tries = confidence, tries
         self.image_spec = synthesizer.image_spec
+        self.image_shape: tuple[int, ...] | None = getattr(synthesizer, "image_shape", None)
         self.licence = getattr(synthesizer, "licence", None)
         self.fitted_on = FittedOn.union(FittedOn.of(synthesizer), FittedOn.of(judge))
         self._seen: ImageSpec | None = getattr(judge, "image_spec", None)

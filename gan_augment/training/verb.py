@@ -32,7 +32,8 @@ def fit(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps; the recipe's own by default.")] = None,
     init: Annotated[
-        Path | None, typer.Option(help="Folder of a synthesizer of the same recipe to start from, of any classes.")
+        str | None,
+        typer.Option(help="Synthesizer to start from, of any classes: one of the same recipe, or one of convert."),
     ] = None,
     freeze: Annotated[int, typer.Option(help="First blocks of the discriminator that stay as they are in --init.")] = 0,
     min_images: Annotated[int, typer.Option(help="Warn of classes with fewer images.")] = 20,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gan_augment.errors import ConfigError
-from gan_augment.options import Json, Quiet, example, show
+from gan_augment.options import Json, Quiet, example, pairs, show
 
 if TYPE_CHECKING:
     from gan_augment.pool import SyntheticPool
@@ -29,7 +29,9 @@ BUILD_EXAMPLE = example(
 
 
 def build(
-    gan: Annotated[Path, typer.Argument(help="Folder of the synthesizer that fit wrote.")],
+    gan: Annotated[
+        str, typer.Argument(help="Folder of a synthesizer that fit or convert wrote, or hf://user/name of one.")
+    ],
     like: Annotated[Path, typer.Option(help="Training images: which classes need more, and what they look like.")],
     out: Annotated[Path, typer.Option(help="Folder for the pool; one that was not finished is gone on with.")],
     extend: Annotated[
@@ -64,6 +66,12 @@ def build(
     ] = "auto",
     count: Annotated[
         list[str] | None, typer.Option(help="CLASS=NUMBER of images needed instead; may be given several times.")
+    ] = None,
+    class_map: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", help="CLASS=CLASS: a class of the images and the synthesizer's, by number or name; for each one."
+        ),
     ] = None,
     reserve: Annotated[float, typer.Option(help="Candidates drawn for each image needed.")] = 2.0,
     floor: Annotated[
@@ -120,7 +128,7 @@ def build(
     if not is_first():
         warnings.simplefilter("ignore")  # the first process tells them
     with Ranks.find(device) as ranks:
-        synthesizer = load(gan, device=ranks.device)
+        synthesizer = load(gan, device=ranks.device, class_map=pairs(class_map, "--map"))
         view = RawView(open_folder(like), progress=not quiet and ranks.first)
         chosen = None
         ranks.told(lambda: _check(synthesizer, view, out, extend, asked))  # a slip is told before a judge is trained

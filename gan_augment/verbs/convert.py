@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gan_augment.errors import ConfigError
-from gan_augment.options import Json, Quiet, example, show
+from gan_augment.options import Json, Quiet, example, pairs, show
 
 if TYPE_CHECKING:
     from gan_augment.synthesizers.load import Loaded
@@ -64,7 +63,7 @@ def convert(
     settings: dict[str, Any] = {
         "kind": kind,
         "class_names": class_name or None,
-        "parents": _pairs(parent, "--parent"),
+        "parents": pairs(parent, "--parent"),
         "image_size": image_size,
         "knobs": None if truncation is None else {"truncation": truncation},
         "licence": licence,
@@ -73,7 +72,7 @@ def convert(
         "revision": revision,
         "local_files_only": offline,
         "progress": not quiet,
-        **{name: _value(text) for name, text in (_pairs(option, "--option") or {}).items()},
+        **{name: _value(text) for name, text in (pairs(option, "--option") or {}).items()},
     }
     found = convert_to(
         source, out, look=_look, **{name: value for name, value in settings.items() if value is not None}
@@ -83,19 +82,10 @@ def convert(
     _tell(found, out, as_json)
 
 
-def _pairs(given: list[str] | None, name: str) -> dict[str, str] | None:
-    if not given:
-        return None
-    pairs = [text.partition("=") for text in given]
-    if wrong := [text for text, (key, sign, value) in zip(given, pairs, strict=True) if not (key and sign and value)]:
-        raise ConfigError(f"expected {name} NAME=VALUE, found {wrong[0]!r}")
-    return {key: value for key, _, value in pairs}
-
-
-def _value(text: str) -> Any:
-    """Returns a number, a shape such as 3x64x64, or the text."""
-    if text.lstrip("-").isdigit():
-        return int(text)
+def _value(text: Any) -> Any:
+    """Returns a number, a shape such as 3x64x64, a range such as 0:1, or the text."""
+    if isinstance(text, int):
+        return text
     parts = text.split("x")
     if len(parts) > 1 and all(part.isdigit() for part in parts):
         return tuple(map(int, parts))

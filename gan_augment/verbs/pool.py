@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gan_augment.errors import ArtifactError, ConfigError
-from gan_augment.options import Json, Quiet, Seed, example, show
+from gan_augment.options import Json, Quiet, Seed, example, pairs, show
 
 __all__ = ["CHECK_EXAMPLE", "MERGE_EXAMPLE", "check", "merge"]
 
@@ -21,8 +21,9 @@ MERGE_EXAMPLE = example("gan-augment merge runs/pool runs/other-pool --out runs/
 def check(
     pool: Annotated[Path, typer.Argument(help="Folder of the pool.")],
     gan: Annotated[
-        Path | None, typer.Option(help="Folder of the synthesizer that drew it: rows are drawn again and compared.")
+        str | None, typer.Option(help="The synthesizer that drew it, as for build: rows are drawn again and compared.")
     ] = None,
+    class_map: Annotated[list[str] | None, typer.Option("--map", help="CLASS=CLASS, as for build.")] = None,
     like: Annotated[
         Path | None, typer.Option(help="Training images that it was built for, where the synthesizer draws from them.")
     ] = None,
@@ -45,7 +46,7 @@ def check(
     lines = [f"{pool}: {files} files are as they were written, {len(opened.candidates())} candidates"]
     if gan is not None:
         view = None if like is None else RawView(open_folder(like), progress=not quiet)
-        synthesizer = load(gan, device=pick_device(device))
+        synthesizer = load(gan, device=pick_device(device), class_map=pairs(class_map, "--map"))
         if view is None and getattr(synthesizer, "needs_parents", False):
             raise ConfigError("expected --like, the training images that this synthesizer draws from, found none")
         found = opened.verify(synthesizer, view, sample=sample, seed=seed, progress=not quiet)

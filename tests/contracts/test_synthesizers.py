@@ -12,10 +12,11 @@ import torch
 from gan_augment.errors import SynthesizerError
 from gan_augment.pool import SyntheticPool
 from gan_augment.recipes import RECIPES
-from gan_augment.synthesizers import load, wrap
+from gan_augment.synthesizers import Knobs, adapt, labelled_by, load, per_class, wrap
 from gan_augment.training import fit
 from gan_augment.types import NeedsParents, Synthesizer
-from tests.helpers import Pictures, draw_by_seed, toy_synthesizer
+from tests.helpers import Pictures, draw_by_seed, toy_judge, toy_synthesizer
+from tests.synthesizers.released import dcgan, style
 
 BASES = {"grey": Pictures((9, 6, 5)), "colour": Pictures((9, 6, 5), channels=3, size=12)}
 
@@ -34,6 +35,12 @@ SYNTHESIZERS: dict[str, Callable[[], Synthesizer]] = {
         labels="onehot",
     ),
     "function": lambda: wrap(draw_by_seed, num_classes=3, image_shape=(1, 8, 8)),
+    "released styles": style,
+    "released styles, turned": lambda: style(knobs=Knobs(truncation=0.7, mixing=0.5, noise="random")),
+    "released latents": dcgan,
+    "adapted": lambda: adapt(style(5), class_map={"0": 4, "1": [0, 2], "2": 1}, like=BASES["colour"]),
+    "one a class": lambda: per_class({str(label): style(0, seed=label) for label in range(3)}),
+    "labelled": lambda: labelled_by(toy_synthesizer(), toy_judge(BASES["grey"]), tries=500),
     **{f"{recipe}, {base}": trained(recipe, base) for recipe in RECIPES for base in BASES},
 }
 
@@ -61,7 +68,8 @@ def test_it_is_a_synthesizer(synthesizer: Synthesizer) -> None:
 
 def test_images_are_float32_from_minus_1_to_1(synthesizer: Synthesizer, images: torch.Tensor) -> None:
     spec = synthesizer.image_spec
-    shape = (1, 8, 8) if spec is None else (spec.channels, *spec.grid)
+    told = getattr(synthesizer, "image_shape", (1, 8, 8))
+    shape = told if spec is None else (spec.channels, *spec.grid)
     assert images.shape == (70, *shape)
     assert images.dtype == torch.float32
     assert images.device.type == "cpu"

@@ -10,9 +10,11 @@ that lie in the archive. None of those parts is read here. What is read:
 - weights, raw numbers whose sizes are held against the bytes in the archive, which must be stored uncompressed.
   The state dicts of torch 2.6 and 2.7 go through the unpickler of `torch.load(weights_only=True)`.
 
-The graph is first run on the meta device, which computes shapes and takes no memory: a graph that makes a tensor
-larger than `memory` bytes for one image is refused before it runs. What is left to a hostile file is to take time: the
-interpreter bounds memory, not the number of multiplications.
+The graph is first run on the meta device, which computes shapes and takes no memory: a graph that needs more than
+`memory` bytes for one image is refused before it runs. Arguments are held to their operator's own types, and steps of
+convolutions to bounds, because some of torch's kernels crash on what no exporter writes (a number in place of a type, a
+transposed convolution with a stride of 8192). What is left to a hostile file is to take time, and whatever mistakes
+torch's kernels still have: it computes, but it calls nothing.
 """
 
 import math
@@ -31,7 +33,7 @@ from gan_augment.synthesizers.programs.exported_graph import Graph, parse
 
 __all__ = ["ExportedGenerator", "open_program"]
 
-_MEMORY = 2**32
+_MEMORY = 2**31
 _MOST_ROWS = 64
 _PER_CALL = 2**28
 _MOST_ALIVE = 500

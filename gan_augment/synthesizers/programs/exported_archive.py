@@ -43,7 +43,8 @@ _MOST_JSON = 64 * 2**20
 _MOST_ENTRIES = 100_000
 _DAMAGED = (
     KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError, RuntimeError, OSError,
-    EOFError, ArithmeticError, AssertionError, zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, MemoryError,
+    EOFError, ArithmeticError, AssertionError, zipfile.BadZipFile, zlib.error,
+    struct.error, NotImplementedError, MemoryError,
 )  # fmt: skip
 
 

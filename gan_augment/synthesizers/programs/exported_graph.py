@@ -223,7 +223,7 @@ def _parse_node(node: Mapping[str, Any]) -> _Node:
 
 def _operator(name: str, overload: str) -> Any:
     packet = getattr(torch.ops.aten, name)
-    if overload not in packet.overloads():
+    if overload not in packet.overloads() or overload.startswith("prim"):  # these take types as unchecked numbers
         raise _refused(f"torch.ops.aten.{name}.{overload}")
     return getattr(packet, overload)
 

@@ -28,6 +28,7 @@ _BY_STORAGE = {
 STORAGES: dict[str, torch.dtype] = {f"{kind}Storage": DTYPES[name] for kind, name in _BY_STORAGE.items()}
 _LARGEST = 2**48
 _MOST_DIMS = 32
+_ORDERS: dict[str, Any] = {"<": "<", ">": ">", "=": "=", "|": "="}
 _PLAIN = re.compile(r"[biufc](?:1|2|4|8|16)|[SU]\d{1,9}", re.ASCII)
 
 
@@ -96,15 +97,11 @@ def array_dtype(text: Any, order: Any) -> np.dtype[Any] | None:
         text: Such as "f4".
         order: Of the bytes: "<", ">", "=" or "|".
     """
-    if (
-        not isinstance(text, str)
-        or not _PLAIN.fullmatch(text)
-        or type(order) is not str
-        or order not in ("<", ">", "=", "|")
-    ):
+    swap = _ORDERS.get(order) if type(order) is str else None
+    if swap is None or type(text) is not str or not _PLAIN.fullmatch(text):
         return None
     try:
-        return np.dtype(text).newbyteorder(order if order != "|" else "=")
+        return np.dtype(text).newbyteorder(swap)
     except (TypeError, ValueError):
         return None
 

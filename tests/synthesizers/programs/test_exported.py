@@ -312,6 +312,35 @@ def test_absurd_sizes_take_no_memory(by_number: Path, tmp_path: Path) -> None:
         open_program(changed(by_number, tmp_path / "b.pt2", "model.json", graph_change(numbers)))
 
 
+CRASHES = [
+    ("torch.ops.aten.view.dtype", {"self": {"as_tensor": {"name": "z"}}, "dtype": {"as_int": 2**31 - 1}}),
+    ("torch.ops.aten.to.prim_dtype", {"self": {"as_tensor": {"name": "z"}}, "dtype": {"as_int": -2}}),
+    ("torch.ops.aten.zeros_like.default", {"self": {"as_tensor": {"name": "z"}}, "memory_format": {"as_int": 99}}),
+    ("torch.ops.aten.zeros_like.default", {"self": {"as_tensor": {"name": "z"}}, "pin_memory": {"as_bool": True}}),
+    (
+        "torch.ops.aten.conv_transpose2d.input",
+        {
+            "input": {"as_tensor": {"name": "reshape"}},
+            "weight": {"as_tensor": {"name": "p_up_weight"}},
+            "bias": {"as_none": True},
+            "stride": {"as_ints": [2, 32768]},
+        },
+    ),
+]
+"""Found by fuzzing: each crashes the process where torch runs it."""
+
+
+@pytest.mark.parametrize(("target", "arguments"), CRASHES)
+def test_arguments_that_crash_torch(by_number: Path, tmp_path: Path, target: str, arguments: dict[str, Any]) -> None:
+    def insert(module: Any) -> None:
+        inputs = [{"name": name, "arg": arg, "kind": 1} for name, arg in arguments.items()]
+        node = {"target": target, "inputs": inputs, "outputs": [{"as_tensor": {"name": "other"}}]}
+        module["graph"]["nodes"].insert(-1, node)
+
+    with pytest.raises(ArtifactError, match=re.escape(target)):
+        open_program(changed(by_number, tmp_path / "g.pt2", "model.json", graph_change(insert)))
+
+
 def test_weights_are_not_written_to(by_number: Path, tmp_path: Path) -> None:
     def write(module: Any) -> None:
         module["graph"]["nodes"].insert(

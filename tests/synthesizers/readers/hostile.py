@@ -370,7 +370,6 @@ def archives() -> dict[str, bytes]:
         "legacy_big_endian":
             MAGIC + PROTOCOL + whole(b"}" + text("little_endian") + b"\x89s") + whole(b"N") + whole(b"]"),
         "legacy_alone": MAGIC,
-        "pickle": whole(b"N"),
         "tar": bytes(257) + b"ustar" + bytes(500),
     }  # fmt: skip
 

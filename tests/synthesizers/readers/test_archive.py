@@ -293,6 +293,12 @@ def test_what_is_said_of_them(name: str, match: str, tmp_path: Path) -> None:
         read(ARCHIVES[name], tmp_path)
 
 
+def test_a_plain_pickle_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"such as a \.pt or \.pth"):
+        read(hostile.whole(b"N"), tmp_path)
+    assert read_any(tmp_path / "file.pt") is None
+
+
 def test_good_ones_made_the_same_way_are_read(tmp_path: Path) -> None:
     """So that the hostile ones are refused for what is hostile in them."""
     fine = hostile.tensor(0, (2, 2), (2, 1))

@@ -1,0 +1,357 @@
+"""The how-to pages of docs/pretrained: their code runs, prints what they say, and their links lead somewhere."""
+
+import contextlib
+import doctest
+import importlib
+import inspect
+import io
+import re
+import shlex
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import gan_augment as ga
+from gan_augment.errors import GanAugmentError, GeneratorWarning, LicenceWarning, SmallClassWarning
+from gan_augment.synthesizers.load import KINDS
+from gan_augment.synthesizers.opening import PROGRAMS, READERS
+from tests import documented as files
+from tests.networks.published.test_dcgan import models
+from tests.networks.published.test_lucidrains import package as stylegan2_pytorch
+from tests.synthesizers import loopback_files, loopback_hub
+from tests.synthesizers.readers.test_biggan import package as pretrained_biggan
+from tests.synthesizers.readers.test_network_pickle import foreign
+from tests.test_cli import run
+
+__all__ = ["foreign", "models", "pretrained_biggan", "stylegan2_pytorch"]
+
+FOLDER = Path(__file__).parent.parent / "docs" / "pretrained"
+TEXTS = {path.stem: path.read_text() for path in sorted(FOLDER.glob("*.md"))}
+SAME = doctest.OutputChecker()
+ELLIPSIS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+# -- the files that each page names -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Desk:
+    """Where a page is read: a folder, and what its words stand for."""
+
+    folder: Path
+    fixture: Callable[[str], Any]
+    patch: pytest.MonkeyPatch
+    stack: contextlib.ExitStack
+    words: dict[str, str] = field(default_factory=dict)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+
+@dataclass(frozen=True)
+class Page:
+    """How a page is run: what makes its files, which warnings it may give, which packages it needs."""
+
+    make: Callable[[Desk], object]
+    warns: tuple[type[Warning], ...] = ()
+    needs: tuple[str, ...] = ()
+
+
+def train(desk: Desk, **counts: int) -> None:
+    files.images(desk / "data/train", **(counts or {"melanoma": 5, "nevus": 12}))
+
+
+def index(desk: Desk) -> None:
+    train(desk)
+    files.stylegan2(desk / "network-snapshot-005000.pkl")
+    import pickle
+
+    (desk / "stranger.pkl").write_bytes(pickle.dumps({"G_ema": files.Payload(desk / "canary")}))
+
+
+def wrap(desk: Desk) -> None:
+    train(desk)
+
+
+def stylegan(desk: Desk) -> None:
+    train(desk)
+    files.stylegan2(desk / "network-snapshot-005000.pkl")
+    files.stylegan3(desk / "stylegan3-t.pkl")
+
+
+def r3gan(desk: Desk) -> None:
+    train(desk)
+    files.r3gan(desk / "network-snapshot-final.pkl")
+
+
+def projected(desk: Desk) -> None:
+    train(desk)
+    files.fastgan(desk / "best_model.pkl")
+
+
+def studiogan(desk: Desk) -> None:
+    train(desk)
+    files.studiogan(desk / "checkpoints/model=G_ema-best-weights-step=22000.pth", desk / "SKIN-BigGAN.yaml")
+
+
+def lucidrains(desk: Desk) -> None:
+    train(desk)
+    files.lucidrains(desk / "models/default/model_150.pt", desk.fixture("stylegan2_pytorch"))
+
+
+def torchgan(desk: Desk) -> None:
+    train(desk)
+    files.torchgan(desk / "gan4.model", desk.fixture("models"), num_classes=2, labels="times")
+    files.torchgan(desk / "generator.pth", desk.fixture("models"), nonlinearity="relu")
+
+
+def biggan(desk: Desk) -> None:
+    files.images(desk / "data/train", cat=12, dog=5)
+    files.biggan(desk / "biggan-deep-128", desk.fixture("pretrained_biggan"))
+
+
+def translators(desk: Desk) -> None:
+    train(desk)
+    files.translator(desk / "latest_net_G_A.pth", "cyclegan")
+    files.translator(desk / "latest_net_G.pth", "pix2pix")
+
+
+def state_dict(desk: Desk) -> None:
+    train(desk)
+    files.generator_module(desk.folder)
+    desk.patch.syspath_prepend(str(desk.folder))
+    desk.patch.delitem(sys.modules, "my_code", raising=False)
+    generator = importlib.import_module("my_code").Generator()
+    torch.save({"epoch": 90, "generator": generator.state_dict(), "optimizer": {"lr": 2e-4}}, desk / "checkpoint.pth")
+
+
+def exported(desk: Desk) -> None:
+    state_dict(desk)
+
+
+def torchscript(desk: Desk) -> None:
+    train(desk)
+    files.torchscript(desk / "generator.pt")
+
+
+def medigan(desk: Desk) -> None:
+    train(desk)
+    desk.words["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"] = files.medigan(
+        desk / "TINY-GAN.zip", desk / "global.json"
+    )
+
+
+def hub(desk: Desk) -> None:
+    train(desk)
+    files.own_folder(desk / "shared")
+    served, web = desk.stack.enter_context(loopback_hub.running()), desk.stack.enter_context(loopback_files.serving())
+    card = b"---\nlicense: cc-by-nc-4.0\n---\n# Skin\n"
+    own = {path.name: path.read_bytes() for path in (desk / "shared").iterdir()}
+    served.branches["someone/skin_gan"] = {"main": {**own, "README.md": card}}
+    desk.patch.setattr("huggingface_hub.constants.ENDPOINT", served.url)
+    template = served.url + "/{repo_id}/resolve/{revision}/{filename}"
+    desk.patch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+    desk.patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(desk / "hub-cache"))
+    files.stylegan2(desk / "web/skin.pkl")
+    content = (desk / "web/skin.pkl").read_bytes()
+    web.files["/gans/skin.pkl"] = loopback_files.Served(content)
+    desk.words["https://example.org"] = web.url("")
+    desk.words["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"] = files.file_sha256(
+        desk / "web/skin.pkl", progress=False
+    )
+
+
+def unconditional(desk: Desk) -> None:
+    train(desk)
+    files.stylegan2(desk / "melanoma.pkl", classes=0, seed=1)
+    files.stylegan2(desk / "nevus.pkl", classes=0, seed=2)
+    files.stylegan2(desk / "skin.pkl", classes=0, seed=3)
+
+
+def fine_tuning(desk: Desk) -> None:
+    train(desk, melanoma=6, nevus=12)
+    files.stylegan2(desk / "network-snapshot-005000.pkl", classes=0)
+
+
+PAGES: dict[str, Page] = {
+    "index": Page(index),
+    "wrap": Page(wrap, warns=(GeneratorWarning,)),
+    "stylegan": Page(stylegan, warns=(LicenceWarning,)),
+    "r3gan": Page(r3gan),
+    "projected-gan": Page(projected),
+    "studiogan": Page(studiogan, needs=("yaml",)),
+    "stylegan2-pytorch": Page(lucidrains),
+    "torchgan": Page(torchgan),
+    "biggan": Page(biggan),
+    "pix2pix-cyclegan": Page(translators),
+    "state-dict": Page(state_dict),
+    "onnx": Page(exported, needs=("onnx", "onnxruntime", "onnxscript"), warns=(DeprecationWarning, FutureWarning)),
+    "torch-export": Page(exported),
+    "torchscript": Page(torchscript, warns=(DeprecationWarning,)),
+    "medigan": Page(medigan),
+    "hub": Page(hub, warns=(LicenceWarning,)),
+    "unconditional": Page(unconditional, warns=(SmallClassWarning,)),
+    "fine-tuning": Page(fine_tuning, warns=(SmallClassWarning,)),
+}
+
+
+# -- running a page ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Block:
+    """A fenced block: its language, content and line, and the output that the page shows of it."""
+
+    kind: str
+    content: str
+    line: int
+    shown: str | None = None
+
+
+def blocks_of(text: str) -> list[Block]:
+    found: list[Block] = []
+    for match in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        block = Block(match[1], match[2], text[: match.start(2)].count("\n"))
+        if block.kind != "text":
+            found.append(block)
+        else:
+            assert found, f"line {block.line}: output of nothing"
+            assert found[-1].shown is None, f"line {block.line}: a second output of one block"
+            found[-1].shown = block.content
+    return found
+
+
+def commands_of(block: Block) -> list[list[str]]:
+    lines = block.content.replace("\\\n", " ").splitlines()
+    return [shlex.split(line)[1:] for line in lines if line.startswith("gan-augment ")]
+
+
+def in_process(arguments: list[str]) -> str:
+    from typer.testing import CliRunner
+
+    from gan_augment.cli import app
+
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False, prog_name="gan-augment")
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def printed_by(block: Block, names: dict[str, Any], page: str, *, processes: bool) -> str:
+    """What a block prints, and, where the page shows one, the error that it ends with."""
+    if block.kind == "shell":
+        return "".join(
+            run(*arguments).stdout if processes else in_process(arguments) for arguments in commands_of(block)
+        )
+    assert block.kind == "python", f"{page}, line {block.line}: a block of {block.kind or 'no language'}"
+    code = compile("\n" * block.line + block.content, f"{page}.md", "exec")
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        try:
+            exec(code, names)
+        except GanAugmentError as error:
+            told = f"{type(error).__name__}: {error}\n"
+            if block.shown is None or not block.shown.startswith(f"{type(error).__name__}:"):
+                raise
+            out.write(told)
+        else:
+            assert block.shown is None or not re.match(r"\w+Error:", block.shown), "no error where one is shown"
+    return out.getvalue()
+
+
+def play(desk: Desk, name: str, *, processes: bool) -> None:
+    page = PAGES[name]
+    for module in page.needs:
+        pytest.importorskip(module)
+    page.make(desk)
+    desk.patch.chdir(desk.folder)
+    text = TEXTS[name]
+    for word, meaning in desk.words.items():
+        assert word in text, f"{word} is not on the page"
+        text = text.replace(word, meaning)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    with warnings.catch_warnings():
+        for category in page.warns:
+            warnings.simplefilter("ignore", category)
+        for block in blocks_of(text):
+            found = printed_by(block, names, name, processes=processes)
+            if block.shown is not None:
+                same = SAME.check_output(block.shown, found, ELLIPSIS)
+                assert same, f"{name}.md, line {block.line}: shown is\n{block.shown}\nfound\n{found}"
+    assert not (desk / "canary").exists()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    monkeypatch.setenv("GAN_AUGMENT_CACHE", str(tmp_path / "cache"))
+    with contextlib.ExitStack() as stack:
+        yield Desk(tmp_path, request.getfixturevalue, monkeypatch, stack)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_code_of_a_page_runs(name: str, desk: Desk) -> None:
+    play(desk, name, processes=name == "index")
+
+
+WITH_COMMANDS = [
+    name
+    for name, text in TEXTS.items()
+    if name != "index" and any(commands_of(block) for block in blocks_of(text) if block.kind == "shell")
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WITH_COMMANDS)
+def test_commands_run_as_processes(name: str, desk: Desk) -> None:
+    play(desk, name, processes=True)
+
+
+# -- what pages say ---------------------------------------------------------------------------------------------------
+
+
+def test_every_page_is_in_the_table_and_has_code() -> None:
+    assert set(TEXTS) == set(PAGES)
+    for name, text in TEXTS.items():
+        assert any(block.kind == "python" for block in blocks_of(text)), name
+
+
+def anchors(text: str) -> set[str]:
+    outside = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", outside, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_links_lead_somewhere(name: str) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", TEXTS[name]):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (FOLDER / path).resolve() if path else FOLDER / f"{name}.md"
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text()), link
+
+
+def test_the_index_leads_to_every_page() -> None:
+    assert {f"{name}.md" for name in PAGES if name != "index"} <= set(re.findall(r"\]\(([^)#]+)", TEXTS["index"]))
+
+
+def test_every_kind_and_option_is_told_of() -> None:
+    everything = " ".join(TEXTS.values())
+    for kind in KINDS:
+        assert f'"{kind}"' in TEXTS["index"], kind
+    for name in READERS:
+        read = importlib.import_module(f"gan_augment.synthesizers.readers.{name}").read
+        for option in set(inspect.signature(read).parameters) - {"tree", "path"}:
+            assert f"`{option}=" in everything, f"{option} of {name}"
+    for name in PROGRAMS.values():
+        opening = importlib.import_module(f"gan_augment.synthesizers.programs.{name}").open_program
+        for option in set(inspect.signature(opening).parameters) - {"path", "trust"}:
+            assert f"`{option}=" in everything, f"{option} of {name}"
+    for option in set(inspect.signature(ga.load).parameters) - {"path_or_id", "options"}:
+        assert f"`{option}=" in everything, f"{option} of load"
