@@ -64,7 +64,7 @@ class Page:
 
 
 def train(desk: Desk, **counts: int) -> None:
-    files.images(desk / "data/train", **(counts or {"melanoma": 5, "nevus": 12}))
+    files.images(desk / "data/train", **(counts or {"melanoma": 21, "nevus": 32}))
 
 
 def index(desk: Desk) -> None:

@@ -13,6 +13,7 @@ from gan_augment.errors import ArtifactError, ConfigError, SynthesizerError
 from gan_augment.synthesizers.programs.call import Program
 from gan_augment.synthesizers.provenance import licence_of_card
 from gan_augment.synthesizers.readers.found import Found
+from gan_augment.synthesizers.readers.inert import told
 from gan_augment.synthesizers.wrapped import WrappedSynthesizer, wrap
 
 __all__ = ["PROGRAMS", "READERS", "card_licence", "of_program", "of_state", "open_program", "read", "refuse"]
@@ -63,9 +64,9 @@ def _tree(path: Path) -> Any:
 
 def _told(tree: Any) -> str:
     if isinstance(tree, Mapping):
-        names = ", ".join(repr(name)[:40] for name in list(tree)[:6])
+        names = ", ".join(told(name) for name in list(tree)[:6])
         return f"a dict with {names}{' and more' if len(tree) > 6 else ''}"
-    return f"{tree!r:.100}"
+    return told(tree)
 
 
 def refuse(options: Mapping[str, Any], known: Sequence[str], what: str) -> None:

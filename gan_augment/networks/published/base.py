@@ -87,8 +87,8 @@ def _fits(hint: Any, value: Any) -> bool:
     return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
 
 
-class Published(nn.Module, ABC):
-    """A generator whose architecture was published: latents, and a class where it knows any, to images.
+class Architecture(nn.Module):
+    """A network whose architecture was published.
 
     A subclass is one architecture. Its constructor takes its settings only and works on the meta device; its
     parameters' names are those of the released weights where these have sensible ones, so that a reader has little to
@@ -103,6 +103,10 @@ class Published(nn.Module, ABC):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.settings = settings
+
+
+class Published(Architecture, ABC):
+    """A generator whose architecture was published: latents, and a class where it knows any, to images."""
 
     @property
     @abstractmethod
@@ -166,15 +170,8 @@ class Styled(Published):
         return self.images(self.styles(latents, labels)[:, None].expand(-1, self.style_layers, -1))
 
 
-class Translator(nn.Module, ABC):
+class Translator(Architecture, ABC):
     """A published network that makes an image of an image: paired (pix2pix), or of another domain (CycleGAN)."""
-
-    paper: ClassVar[str]
-    settings_type: ClassVar[type[Settings]]
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__()
-        self.settings = settings
 
     @property
     @abstractmethod

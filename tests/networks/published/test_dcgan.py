@@ -1,15 +1,16 @@
 """The generators of torchgan: parity with that package, and with the equations in float64."""
 
-import warnings
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gan_augment.artifacts import load_state
+from benchmarks.peers.published import torchgan as reference
+from benchmarks.peers.published import torchgan_of
 from gan_augment.errors import ConfigError
 from gan_augment.networks.published.dcgan import TorchganDCGAN, TorchganSettings
+from tests.peers import peer_or_skip
 
 SMALL: dict[str, Any] = {"encoding_dims": 12, "out_size": 16, "out_channels": 2, "step_channels": 4}
 
@@ -17,36 +18,7 @@ SMALL: dict[str, Any] = {"encoding_dims": 12, "out_size": 16, "out_channels": 2,
 @pytest.fixture(scope="session")
 def models() -> Any:
     """The package's models."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip("torchgan.models")
-
-
-def reference(models: Any, settings: TorchganSettings, seed: int = 0) -> nn.Module:
-    """The package's generator with settings that ours names differently, every statistic and bias drawn anew."""
-    torch.manual_seed(seed)
-    kind = {"none": "DCGANGenerator", "beside": "ConditionalGANGenerator", "times": "ACGANGenerator"}[settings.labels]
-    more = {"num_classes": settings.num_classes} if settings.num_classes else {}
-    generator: nn.Module = getattr(models, kind)(
-        encoding_dims=settings.encoding_dims, out_size=settings.out_size, out_channels=settings.out_channels,
-        step_channels=settings.step_channels, batchnorm=settings.batchnorm,
-        nonlinearity=nn.ReLU() if settings.nonlinearity == "relu" else None,
-        last_nonlinearity=nn.Sigmoid() if settings.last_nonlinearity == "sigmoid" else None, **more,
-    )  # fmt: skip
-    with torch.no_grad():
-        for module in generator.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
-                    assert tensor is not None
-                    tensor.copy_(torch.rand_like(tensor) + 0.3)
-    return generator.eval()
-
-
-def ours(generator: nn.Module, settings: TorchganSettings) -> TorchganDCGAN:
-    with torch.device("meta"):
-        network = TorchganDCGAN(settings)
-    load_state(network, generator.state_dict(), "a generator", adopt=True)
-    return network.eval()
+    return peer_or_skip("torchgan")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +36,7 @@ def ours(generator: nn.Module, settings: TorchganSettings) -> TorchganDCGAN:
 def test_outputs_are_those_of_the_package(models: Any, more: dict[str, Any]) -> None:
     settings = TorchganSettings(**SMALL | more)
     generator = reference(models, settings)
-    network, latents, labels = ours(generator, settings), torch.randn(4, 12), torch.tensor([0, 2, 1, 2])
+    network, latents, labels = torchgan_of(generator, settings), torch.randn(4, 12), torch.tensor([0, 2, 1, 2])
     expected = generator(latents, labels) if settings.num_classes else generator(latents)
     if settings.last_nonlinearity == "sigmoid":
         expected = expected * 2 - 1

@@ -1,75 +1,24 @@
 """The generator of stylegan2_pytorch: parity with that package, and with the paper's equations in float64."""
 
-import sys
-import types
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from gan_augment.artifacts import load_state
+from benchmarks.peers.published import lucidrains as reference
+from benchmarks.peers.published import lucidrains_of
 from gan_augment.errors import ConfigError
 from gan_augment.networks.published.lucidrains import LucidrainsSettings, LucidrainsStyleGAN2, _Convolution
+from tests.peers import peer_or_skip
 
 SMALL: dict[str, Any] = {"image_size": 32, "network_capacity": 4, "latent_dim": 24, "style_depth": 3}
 
 
-def filter2d(images: Tensor, kernel: Tensor, *, normalized: bool) -> Tensor:
-    """What kornia.filters.filter2d does with its default border, "reflect"."""
-    assert normalized
-    weight = (kernel / kernel.abs().sum()).expand(images.shape[1], 1, -1, -1)
-    return functional.conv2d(functional.pad(images, [1] * 4, mode="reflect"), weight, groups=images.shape[1])
-
-
 @pytest.fixture(scope="session")
 def package() -> Any:
-    """The package, with stand-ins for what it imports and its networks do not need."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.cuda, "is_available", lambda: True)  # it refuses to be imported without
-        stubs: dict[str, dict[str, Any]] = {
-            "fire": {},
-            "aim": {},
-            "kornia": {},
-            "kornia.filters": {"filter2d": filter2d},
-            "vector_quantize_pytorch": {"VectorQuantize": nn.Module},
-        }
-        for name, content in stubs.items():
-            module = types.ModuleType(name)
-            module.__dict__.update(content)
-            patch.setitem(sys.modules, name, module)
-        return pytest.importorskip("stylegan2_pytorch.stylegan2_pytorch")
-
-
-def reference(package: Any, settings: LucidrainsSettings, seed: int = 0) -> Any:
-    """The package's networks, every weight drawn anew, so that noise and biases count."""
-    torch.manual_seed(seed)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nn.Module, "cuda", lambda self, device=None: self)
-        patch.setattr(package, "Discriminator", lambda *args, **options: nn.Linear(2, 2))  # large, and not looked at
-        gan = package.StyleGAN2(
-            image_size=settings.image_size, latent_dim=settings.latent_dim, style_depth=settings.style_depth,
-            network_capacity=settings.network_capacity, transparent=settings.transparent,
-            attn_layers=list(settings.attn_layers), no_const=settings.no_const, lr_mlp=settings.lr_mlp,
-        )  # fmt: skip
-    with torch.no_grad():
-        for name, parameter in gan.G.named_parameters():
-            if parameter.ndim == 1 or "to_noise" in name or name.endswith((".g", ".b")):
-                parameter.add_(torch.randn_like(parameter) * 0.3)
-        for parameter in gan.S.parameters():
-            parameter.mul_(0.2 / settings.lr_mlp)  # styles of size 1
-    gan.reset_parameter_averaging()
-    return gan.eval()
-
-
-def ours(gan: Any, settings: LucidrainsSettings) -> LucidrainsStyleGAN2:
-    with torch.device("meta"):
-        network = LucidrainsStyleGAN2(settings)
-    state = {name: value for name, value in gan.state_dict().items() if name.startswith(("S.", "G."))}
-    state = {name: value for name, value in state.items() if not name.endswith("upsample.1.f")}
-    load_state(network, state, "a generator", adopt=True)
-    return network.eval()
+    return peer_or_skip("stylegan2_pytorch")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +36,7 @@ def ours(gan: Any, settings: LucidrainsSettings) -> LucidrainsStyleGAN2:
 def test_outputs_are_those_of_the_package(package: Any, more: dict[str, Any]) -> None:
     settings = LucidrainsSettings(**SMALL | more)
     gan = reference(package, settings)
-    network, size = ours(gan, settings), settings.image_size
+    network, size = lucidrains_of(gan, settings), settings.image_size
     latents, uniform = torch.randn(3, settings.latent_dim), torch.rand(3, size, size, 1)
     styles = gan.S(latents)
     torch.testing.assert_close(network.styles(latents), styles, rtol=1e-5, atol=1e-6)

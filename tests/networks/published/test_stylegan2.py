@@ -1,18 +1,15 @@
 """StyleGAN2 against its equations, written out for each sample in float64, and against the package stylegan2_torch."""
 
-import importlib
 import itertools
 import math
-import sys
-import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from benchmarks.peers.published import stylegan2, stylegan2_of
 from gan_augment.artifacts import load_state
 from gan_augment.errors import ArtifactError, ConfigError, SynthesizerError
 from gan_augment.networks.published.stylegan2 import StyleGAN2, StyleGAN2Settings
@@ -20,6 +17,7 @@ from gan_augment.networks.published.stylegan2_discriminator import (
     StyleGAN2Discriminator,
     StyleGAN2DiscriminatorSettings,
 )
+from tests.peers import peer_or_skip
 
 State = Mapping[str, Tensor]
 SMALL: dict[str, Any] = {"img_resolution": 16, "channel_base": 128, "channel_max": 12, "mapping_layers": 2}
@@ -276,46 +274,9 @@ def test_logits_are_those_of_the_equations(settings: dict[str, Any]) -> None:
 # -- the package stylegan2_torch --------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def package(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """stylegan2_torch, with plain functions for the extensions that it would compile."""
-    if importlib.util.find_spec("stylegan2_torch") is None:
-        pytest.skip("stylegan2_torch is not installed")
-
-    def upfirdn2d(image: Tensor, kernel: Tensor, up: int = 1, down: int = 1, pad: tuple[int, int] = (0, 0)) -> Tensor:
-        n, c, h, w = image.shape
-        image = functional.pad(image.reshape(n, c, h, 1, w, 1), [0, up - 1, 0, 0, 0, up - 1])
-        image = functional.pad(image.reshape(n, c, h * up, w * up), [*pad, *pad])
-        return functional.conv2d(image, kernel.flip(0, 1).expand(c, 1, -1, -1), groups=c)[:, :, ::down, ::down]
-
-    def fused_leaky_relu(image: Tensor, bias: Tensor) -> Tensor:
-        return functional.leaky_relu(image + bias.reshape(1, -1, *[1] * (image.ndim - 2)), 0.2) * 2**0.5
-
-    class FusedLeakyReLU(nn.Module):
-        def __init__(self, channels: int, bias: bool = True) -> None:
-            super().__init__()
-            self.bias = nn.Parameter(torch.zeros(channels))
-
-        def forward(self, image: Tensor) -> Tensor:
-            return fused_leaky_relu(image, self.bias)
-
-    stubs: dict[str, dict[str, Any]] = {
-        "torch_conv_gradfix": {
-            "conv2d": functional.conv2d,
-            "conv_transpose2d": functional.conv_transpose2d,
-            "no_weight_grad": torch.no_grad,
-        },
-        "stylegan2_torch.op": {},
-        "stylegan2_torch.op.upfirdn2d": {"upfirdn2d": upfirdn2d},
-        "stylegan2_torch.op.fused_act": {"fused_leaky_relu": fused_leaky_relu, "FusedLeakyReLU": FusedLeakyReLU},
-    }
-    for name, content in stubs.items():
-        module = types.ModuleType(name)
-        module.__dict__.update(content)
-        monkeypatch.setitem(sys.modules, name, module)
-    yield importlib.import_module("stylegan2_torch")
-    for name in [name for name in sys.modules if name.split(".")[0] == "stylegan2_torch" and name not in stubs]:
-        del sys.modules[name]
+@pytest.fixture(scope="module")
+def package() -> Any:
+    return peer_or_skip("stylegan2_torch")
 
 
 def renamed(state: State, names: Mapping[str, str]) -> dict[str, Tensor]:
@@ -325,36 +286,11 @@ def renamed(state: State, names: Mapping[str, str]) -> dict[str, Tensor]:
 
 
 def test_images_are_those_of_the_package(package: Any) -> None:
-    torch.manual_seed(0)
-    widths = {4: 16, 8: 16, 16: 8}
-    theirs = filled(package.Generator(16, 20, 3, 0.01, widths))
-    with torch.no_grad():
-        for name, tensor in theirs.named_parameters():
-            if name.endswith("add_noise.weight"):
-                tensor.fill_(0.4)
     settings = StyleGAN2Settings(
         img_resolution=16, img_channels=1, channel_base=128, channel_max=16, mapping_layers=3, z_dim=20, w_dim=20
     )
-    own = StyleGAN2(settings).eval()
-    names = {"input.input": "synthesis.b4.const"}
-    for number in range(3):
-        names |= {f"mapping.{number + 1}.{part}": f"mapping.fc{number}.{part}" for part in ("weight", "bias")}
-        block = f"synthesis.b{4 * 2**number}"
-        pairs = [(f"convs.{number}", f"{block}.conv1"), (f"to_rgbs.{number}", f"{block}.torgb")]
-        pairs += [(f"up_convs.{number - 1}", f"{block}.conv0")] if number else []
-        for old, new in pairs:
-            parts = {"weight": "weight", "affine.weight": "affine.weight", "affine.bias": "affine.bias"}
-            if "rgb" in old:
-                parts["bias"] = "bias"
-            else:
-                parts |= {"leaky_relu.bias": "bias", "add_noise.weight": "noise_strength"}
-            names |= {f"{old}.{a}": f"{new}.{b}" for a, b in parts.items()}
-    state = own.state_dict() | renamed(theirs.state_dict(), names)
-    state = {
-        name: tensor.reshape(own.state_dict()[name].shape) if name in names.values() else tensor
-        for name, tensor in state.items()
-    }
-    load_state(own, state, "stylegan2_torch")
+    theirs = stylegan2(package, settings)
+    own = stylegan2_of(theirs, settings)
     noises = [own.get_buffer(f"synthesis.{layer}.noise_const")[None, None] for layer in (
         "b4.conv1", "b8.conv0", "b8.conv1", "b16.conv0", "b16.conv1"
     )]  # fmt: skip

@@ -1,11 +1,8 @@
 """BigGAN-deep out of a folder, beside the package that stored it."""
 
 import json
-import sys
 import time
 import types
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +11,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gan_augment.artifacts import load_state
+from benchmarks.peers.published import biggan as released
+from benchmarks.peers.published import biggan_folder as stored
+from benchmarks.peers.published import biggan_of as built
 from gan_augment.errors import ArtifactError
 from gan_augment.networks.published.biggan_deep import BigGANDeep
 from gan_augment.synthesizers.readers.biggan import read_folder, recognises_folder
-from gan_augment.synthesizers.readers.found import Found
+from tests.peers import peer_or_skip
 
 SMALL = {
     "output_dim": 16, "z_dim": 6, "class_embed_dim": 6, "channel_width": 4, "num_classes": 5, "n_stats": 11,
@@ -30,52 +29,10 @@ NO_ATTENTION = {**SMALL, "attention_layer_position": 5}
 
 
 @pytest.fixture(scope="module")
-def package() -> Iterator[types.ModuleType]:
+def package() -> types.ModuleType:
     """The real package; what it needs only for downloads is stubbed."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("boto3", "botocore", "botocore.exceptions", "requests"):
-            stub = types.ModuleType(name)
-            stub.ClientError = Exception  # type: ignore[attr-defined]
-            patch.setitem(sys.modules, name, stub)
-        try:
-            from pytorch_pretrained_biggan import model
-        except ImportError:
-            pytest.skip("pytorch-pretrained-biggan is not installed")
-        yield model
-        for name in [name for name in sys.modules if name.startswith("pytorch_pretrained_biggan")]:
-            del sys.modules[name]
-
-
-def released(package: types.ModuleType, config: dict[str, Any]) -> torch.nn.Module:
-    """Returns the package's network with random weights and statistics, and spectral norms that are not yet exact."""
-    torch.manual_seed(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        network = package.BigGAN(package.BigGANConfig.from_dict(config))
-    for name, tensor in network.state_dict().items():
-        if name.endswith(("running_vars", "bn.weight")):
-            tensor.copy_(0.5 + torch.rand(tensor.shape))
-        elif name.endswith(("running_means", "gamma", "bias")):
-            tensor.copy_(0.5 * torch.randn(tensor.shape))
-    inputs = torch.randn(1, network.config.z_dim), torch.zeros(1, network.config.num_classes), 1.0
-    with torch.no_grad():
-        for _ in range(3):
-            network(*inputs)  # brings the norms near to what they estimate: activations would explode
-    return network.eval()
-
-
-def stored(network: torch.nn.Module, config: dict[str, Any], folder: Path, prefix: str = "") -> Path:
-    folder.mkdir(exist_ok=True)
-    (folder / f"{prefix}config.json").write_text(json.dumps(config))
-    torch.save(network.state_dict(), folder / f"{prefix}pytorch_model.bin")
-    return folder
-
-
-def built(found: Found) -> BigGANDeep:
-    with torch.device("meta"):
-        network = BigGANDeep(found.generator.settings)  # type: ignore[arg-type]
-    load_state(network, found.generator.state, "BigGAN-deep", adopt=True)
-    return network.eval()
+    module: types.ModuleType = peer_or_skip("pytorch_pretrained_biggan")
+    return module
 
 
 def draw(network: torch.nn.Module, latents: Tensor, labels: Tensor, truncation: float) -> Tensor:
