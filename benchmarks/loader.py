@@ -27,7 +27,7 @@ from benchmarks.common import measured_on, unit, write_table
 from benchmarks.lines import Measured
 from benchmarks.loader_jobs import BATCH, reader, shuffled, timed
 from benchmarks.options import only_of, program, quick_of, run_groups
-from benchmarks.peers.dcgan import LATENT, generator
+from benchmarks.peers.dcgan import LATENT, Labelled, generator
 from benchmarks.peers.stopwatch import WARM_UP
 from gan_augment.dataset import GANAugmentedDataset
 from gan_augment.networks import NetworkSpec
@@ -82,24 +82,12 @@ def live(which: str, counts: Sequence[int], steps: int, rounds: int) -> Measured
     return timed(sides, shuffled(range(len(labels), len(train))), steps, rounds)
 
 
-class Unlabelled(nn.Module):
-    """A generator called with labels that it does not look at."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = generator()
-
-    def forward(self, latents: Tensor, labels: Tensor) -> Any:
-        """Returns images of the latents."""
-        return self.network(latents)
-
-
 def drawn_by(which: str, view: RawView) -> tuple[Synthesizer, nn.Module, int]:
     """Returns an untrained synthesizer, its generator in eval mode, and the length of its latents."""
     torch.manual_seed(0)
     image_spec = view.spec()
     if which == "wrapped DCGAN":
-        module = Unlabelled().eval()
+        module = Labelled(generator()).eval()
         shape = (1, *image_spec.grid)
         return wrap(module, num_classes=view.num_classes, image_shape=shape, latent_dim=LATENT), module, LATENT
     recipe = RECIPES[which]()

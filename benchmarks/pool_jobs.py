@@ -10,11 +10,11 @@ from unittest import mock
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from benchmarks.lines import Measured
-from benchmarks.peers.dcgan import LATENT, generator
+from benchmarks.peers.dcgan import LATENT, Labelled, generator
 from benchmarks.peers.stopwatch import in_rounds, now, since
 from gan_augment.features import TrainedExtractor
 from gan_augment.images import batch_rows
@@ -24,7 +24,7 @@ from gan_augment.pool.shards import Background
 from gan_augment.recipes import RECIPES
 from gan_augment.selection import CentroidSelector
 from gan_augment.source import RawView
-from gan_augment.synthesizers import TrainedSynthesizer, wrap
+from gan_augment.synthesizers import TrainedSynthesizer, WrappedSynthesizer, wrap
 from gan_augment.types import Synthesizer
 
 CASES = {
@@ -67,15 +67,25 @@ def drawn_by(case: str, view: RawView) -> tuple[Synthesizer, nn.Module | None]:
     shape = (channels, side, side)
     if which == "table":
         table = torch.rand(TABLE, *shape) * 2 - 1
-        return wrap(lambda labels, seeds: table[seeds % TABLE], num_classes=CLASSES, image_shape=shape), None
+
+        def look_up(labels: Tensor, seeds: Tensor) -> Tensor:
+            return table[(seeds + labels) % TABLE]
+
+        return looked_at(wrap(look_up, num_classes=CLASSES, image_shape=shape)), None
     if which == "dcgan":
-        module = generator(channels=channels).eval()
-        return wrap(module, num_classes=CLASSES, image_shape=shape, latent_dim=LATENT, labels="none"), module
+        module = Labelled(generator(channels=channels)).eval()
+        return looked_at(wrap(module, num_classes=CLASSES, image_shape=shape, latent_dim=LATENT)), module
     recipe, image_spec = RECIPES[which](), view.spec()
     spec = NetworkSpec(channels=channels, grid=image_spec.grid, num_classes=CLASSES)
     networks = recipe.networks(spec)
     own = TrainedSynthesizer(recipe, networks, spec, class_names=view.classes, image_spec=image_spec)
     return own, own.networks["generator"]
+
+
+def looked_at(synthesizer: WrappedSynthesizer) -> WrappedSynthesizer:
+    """Returns a wrapped generator after its first call, which looks at more than is drawn."""
+    synthesizer.sample([0], [0])
+    return synthesizer
 
 
 def chunk_of(case: str) -> int:
@@ -100,9 +110,8 @@ def build(synthesizer: Synthesizer, view: RawView, rows: int, out: Path | None, 
 def bare(module: nn.Module, rows: int, chunk: int, judge: TrainedExtractor | None = None) -> Callable[[int], None]:
     """Returns what calls a generator with latents held in memory, chunk after chunk, and has a judge look at each."""
     labels = torch.arange(chunk) % CLASSES
-    latents = torch.randn(chunk, LATENT if isinstance(module, nn.Sequential) else RECIPES["sngan"]().latent_dim)
-    given = [latents] if isinstance(module, nn.Sequential) else [latents, labels]
-    parts = list(zip(*[tensor.split(rows) for tensor in given], strict=True))
+    latents = torch.randn(chunk, LATENT if isinstance(module, Labelled) else RECIPES["sngan"]().latent_dim)
+    parts = list(zip(latents.split(rows), labels.split(rows), strict=True))
 
     def run(chunks: int) -> None:
         with torch.no_grad():

@@ -21,8 +21,6 @@ from gan_augment.networks.published.lucidrains import LucidrainsSettings
 from gan_augment.networks.published.stylegan2 import StyleGAN2Settings
 from gan_augment.networks.published.stylegan2_discriminator import StyleGAN2DiscriminatorSettings
 from gan_augment.networks.published.stylegan3 import StyleGAN3Settings
-from gan_augment.synthesizers.provenance import file_sha256
-from gan_augment.synthesizers.stored import store
 from tests.networks.published import test_dcgan, test_lucidrains, test_translators
 from tests.synthesizers.programs import test_medigan
 from tests.synthesizers.programs.generators import ByNumber, seeded
@@ -30,9 +28,8 @@ from tests.synthesizers.readers import test_biggan, test_network_pickle_r3gan, t
 from tests.synthesizers.readers.test_lucidrains import config_of
 from tests.synthesizers.readers.test_network_pickle import Persistent, pickled
 
-
-WIDTHS = {"channel_base": 256, "channel_max": 16}
-DCGAN = {"encoding_dims": 16, "out_size": 32, "out_channels": 3, "step_channels": 4}
+WIDTHS: dict[str, Any] = {"channel_base": 256, "channel_max": 16}
+DCGAN: dict[str, Any] = {"encoding_dims": 16, "out_size": 32, "out_channels": 3, "step_channels": 4}
 
 
 def images(folder: Path, side: int = 32, **counts: int) -> None:
@@ -171,12 +168,6 @@ def medigan(package: Path, config: Path) -> str:
     return test_medigan.packed(package, test_medigan.FILES)[1]
 
 
-def own_folder(folder: Path) -> None:
-    from tests.synthesizers.released import style
-
-    store(style(3, img_resolution=32, img_channels=3, class_names=["melanoma", "naevus", "wart"]), folder)
-
-
 class Payload:
     """Pickled, it makes a file when it is unpickled."""
 
@@ -199,7 +190,3 @@ def generator_module(path: Path, name: str = "my_code.py") -> None:
         "    def forward(self, z, y):\n"
         "        return self.net(z + self.embed(y)).reshape(-1, 3, 32, 32)\n"
     )
-
-
-
-

@@ -2,6 +2,7 @@
 
 import contextlib
 import doctest
+import hashlib
 import importlib
 import inspect
 import io
@@ -149,22 +150,20 @@ def medigan(desk: Desk) -> None:
 
 def hub(desk: Desk) -> None:
     train(desk)
-    files.own_folder(desk / "shared")
     served, web = desk.stack.enter_context(loopback_hub.running()), desk.stack.enter_context(loopback_files.serving())
     card = b"---\nlicense: cc-by-nc-4.0\n---\n# Skin\n"
-    own = {path.name: path.read_bytes() for path in (desk / "shared").iterdir()}
-    served.branches["someone/skin_gan"] = {"main": {**own, "README.md": card}}
+    files.stylegan2(desk / "web/skin.pkl")
+    content = (desk / "web/skin.pkl").read_bytes()
+    served.branches["someone/skin_gan"] = {"main": {"skin.pkl": content, "README.md": card}}
     desk.patch.setattr("huggingface_hub.constants.ENDPOINT", served.url)
     template = served.url + "/{repo_id}/resolve/{revision}/{filename}"
     desk.patch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
     desk.patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(desk / "hub-cache"))
-    files.stylegan2(desk / "web/skin.pkl")
-    content = (desk / "web/skin.pkl").read_bytes()
+    desk.patch.setenv("HF_ENDPOINT", served.url)
+    desk.patch.setenv("HF_HUB_CACHE", str(desk / "hub-cache"))
     web.files["/gans/skin.pkl"] = loopback_files.Served(content)
     desk.words["https://example.org"] = web.url("")
-    desk.words["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"] = files.file_sha256(
-        desk / "web/skin.pkl", progress=False
-    )
+    desk.words["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"] = hashlib.sha256(content).hexdigest()
 
 
 def unconditional(desk: Desk) -> None:
@@ -193,7 +192,7 @@ PAGES: dict[str, Page] = {
     "state-dict": Page(state_dict),
     "onnx": Page(exported, needs=("onnx", "onnxruntime", "onnxscript"), warns=(DeprecationWarning, FutureWarning)),
     "torch-export": Page(exported),
-    "torchscript": Page(torchscript, warns=(DeprecationWarning,)),
+    "torchscript": Page(torchscript, warns=(DeprecationWarning, FutureWarning)),
     "medigan": Page(medigan),
     "hub": Page(hub, warns=(LicenceWarning,)),
     "unconditional": Page(unconditional, warns=(SmallClassWarning,)),

@@ -26,6 +26,23 @@ def generator(width: int = 64, channels: int = 1) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+class Labelled(nn.Module):
+    """A generator whose latents a label moves, which costs next to nothing.
+
+    Args:
+        network: Takes latents only.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        """Returns images for latents `(N, L)` and labels `(N,)`."""
+        images: Tensor = self.network(latents + labels[:, None])
+        return images
+
+
 def discriminator(width: int = 64, channels: int = 1) -> nn.Sequential:
     """Returns D of Radford et al. 2015 for 32x32: images to logits `(N, 1)`."""
     layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]

@@ -1,6 +1,5 @@
 """load: a synthesizer out of a folder, a file of another project, or an address; nothing that is stored there runs."""
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -298,12 +297,8 @@ def _kind_of(path: Path) -> str:
         raise ArtifactError(f"expected a synthesizer's folder, found a file of it; give {path.parent}")
     if path.suffix in (".onnx", ".pt2"):
         return path.suffix[1:]
-    return "torchscript" if _is_torchscript(path) else ""
+    if path.suffix == ".zip":
+        return "medigan"
+    from gan_augment.synthesizers.programs.torchscript import is_torchscript
 
-
-def _is_torchscript(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.split("/")[1:2] == ["code"] for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError):
-        return False
+    return "torchscript" if is_torchscript(path) else ""

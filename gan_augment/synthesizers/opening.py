@@ -158,6 +158,8 @@ def of_program(program: Program, given: Mapping[str, Any], options: Mapping[str,
     """Returns a synthesizer that calls a program."""
     refuse(given, ("class_names",), f"a {program.form} program")
     settings = {name: options[name] for name in ("image_shape", "value_range") if name in options}
+    if program.form == "medigan":
+        settings.setdefault("value_range", (0.0, 255.0))
     shape = settings.pop("image_shape", None) or program.image_shape
     call: Callable[..., Any] = _BySeed(program) if program.latent_dim is None else _ByLatents(program)
     try:

@@ -21,6 +21,7 @@ from tests.helpers import Pictures, ToyGenerator
 from tests.networks.published.test_dcgan import SMALL, models, reference
 from tests.networks.published.test_translators import reference as translating
 from tests.synthesizers.programs.generators import ByNumber, seeded
+from tests.synthesizers.programs.test_medigan import FILES, config, packed
 from tests.synthesizers.readers.test_network_pickle import discriminator_of, foreign, generator_of, tree_of
 from tests.synthesizers.released import discriminator, style, translator
 from tests.test_cli import run
@@ -142,6 +143,27 @@ def test_torchscript_only_where_trusted(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="runs code of others"):
             convert(path, tmp_path / "gan", latent_dim=8, num_classes=3, trust=True, progress=False)
     assert not (tmp_path / "gan").exists()
+
+
+def test_medigan_only_where_trusted_and_pinned(tmp_path: Path) -> None:
+    path, sha256 = packed(tmp_path / "tiny.zip", FILES)
+    (tmp_path / "global.json").write_text(json.dumps(config(condition=None)))
+    settings: dict[str, Any] = {
+        "config": tmp_path / "global.json",
+        "model_id": "00042_TINY",
+        "label_argument": "condition",
+        "label_values": (0, 1),
+        "progress": False,
+    }
+    with pytest.raises(ArtifactError, match="trust=True"):
+        load(path, sha256=sha256, **settings)
+    gan = load(path, sha256=sha256, trust=True, class_names=["benign", "mass"], **settings)
+    images = gan.sample([0, 1, 0], [1, 2, 1]).images
+    assert images.shape == (3, 3, 8, 10)
+    assert torch.equal(images[0], images[2])
+    assert images.max() <= 1
+    assert gan.licence == "MIT"
+    gan._call.generator.program.call.close()
 
 
 def test_a_state_dict_of_a_module_of_ones_own(tmp_path: Path) -> None:

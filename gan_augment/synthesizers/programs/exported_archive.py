@@ -1,9 +1,7 @@
 """Reads what `torch.export.save` wrote, JSON and raw numbers, without torch's own loader."""
 
-import io
 import json
 import math
-import pickle
 import re
 import struct
 import zipfile
@@ -16,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gan_augment.errors import GanAugmentError
+from gan_augment.errors import ArtifactError, GanAugmentError
 from gan_augment.synthesizers.programs.call import file_size, read_error
+from gan_augment.synthesizers.readers.archive import read_bytes
 
 __all__ = ["DTYPES", "WHAT", "Archive", "damaged", "sizes_of"]
 
@@ -129,19 +128,18 @@ def _json(archive: zipfile.ZipFile, name: str, path: Path) -> dict[str, Any]:
 
 
 def _old_tensors(archive: zipfile.ZipFile, stem: str, path: Path) -> dict[str, Tensor]:
-    """Reads the state dict that older releases stored as a torch.save file, with the unpickler of weights only."""
+    """Reads the state dict that older releases stored as a torch.save file; nothing that it names is called."""
     name = next(name for name in (f"{stem}.pt", f"{stem}.json") if name in archive.namelist())
     content = archive.read(name)
     if not content:
         return {}
-    with _stored(io.BytesIO(content), len(content), path):
-        try:
-            value = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:  # torch's message recommends to trust the file
-            raise read_error(WHAT, path, f"a damaged {name}, or one with more than tensors") from None
-    if not isinstance(value, dict) or not all(type(part) in (Tensor, torch.nn.Parameter) for part in value.values()):
+    try:
+        value = read_bytes(content)
+    except ArtifactError as error:
+        raise read_error(WHAT, path, f"a damaged {name}: {error}") from None
+    if not isinstance(value, dict) or not all(isinstance(part, Tensor) for part in value.values()):
         raise read_error(WHAT, path, f"something else than tensors in {name}")
-    return {str(name): part.detach() for name, part in value.items()}
+    return {str(name): part for name, part in value.items()}
 
 
 def _tensors(archive: zipfile.ZipFile, folder: str, config: dict[str, Any], path: Path) -> dict[str, Tensor]:

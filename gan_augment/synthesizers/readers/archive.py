@@ -17,7 +17,7 @@ from gan_augment.synthesizers.readers.tensors import Storage, check_bools, empty
 from gan_augment.synthesizers.readers.unpickle import is_checkpoint, unpickled
 from gan_augment.synthesizers.readers.zipped import Archive, check_sum
 
-__all__ = ["globals_of", "read_any", "read_checkpoint"]
+__all__ = ["globals_of", "read_any", "read_bytes", "read_checkpoint"]
 
 _PICKLE = "data.pkl"
 
@@ -32,6 +32,11 @@ def read_checkpoint(path: str | Path) -> Any:
     """
     with opened(path) as source:
         return _checkpoint(source, set())
+
+
+def read_bytes(data: bytes) -> Any:
+    """Reads what was stored by `torch.save` within another file; see `read_checkpoint`."""
+    return _checkpoint(Source(io.BytesIO(data), len(data)), set())
 
 
 def read_any(path: str | Path) -> Any:

@@ -1,14 +1,15 @@
 """StyleGAN3's generator out of a network pickle: settings from what it was made with, checked against its parts."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from gan_augment.errors import ArtifactError, ConfigError
 from gan_augment.networks.published import blank
-from gan_augment.networks.published.stylegan3 import StyleGAN3Settings, SynthesisLayer
+from gan_augment.networks.published.stylegan3 import FourierInput, StyleGAN3Settings, SynthesisLayer
 from gan_augment.synthesizers.readers.found import Part
 from gan_augment.synthesizers.readers.network_pickle import child
 from gan_augment.synthesizers.readers.unpickle import Inert, module_tensors
@@ -42,10 +43,7 @@ def read_stylegan3(module: Inert) -> Part:
     network = blank("stylegan3", settings)
     _same_shapes({name: tensor.shape for name, tensor in network.state_dict().items()}, state)
     for name, layer in network.named_modules():
-        if isinstance(layer, SynthesisLayer):
-            _same(module, name, _says(layer))
-        elif name.startswith("mapping.fc"):
-            _same(module, name, {"activation": "lrelu"})
+        _same(module, name, _says(name, layer))
     return Part(architecture="stylegan3", settings=settings, state=state)
 
 
@@ -80,7 +78,8 @@ def _settings(given: Mapping[str, Any]) -> StyleGAN3Settings:
 def _attribute(module: Inert, path: str, name: str) -> Any:
     """Returns an attribute of a part of a module, `_MISSING` where there is none."""
     part = child(module, path) if path else module
-    return part.state.get(name, _MISSING) if part is not None and isinstance(part.state, dict) else _MISSING
+    value = part.state.get(name, _MISSING) if part is not None and isinstance(part.state, dict) else _MISSING
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _same_shapes(own: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
@@ -91,24 +90,32 @@ def _same_shapes(own: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
             _refuse(name, f"of shape {expected}", found)
 
 
-def _says(layer: SynthesisLayer) -> dict[str, Any]:
-    return {
-        "up_factor": layer.up, "down_factor": layer.down, "padding": list(layer.padding), "conv_clamp": layer.clamp
-    }  # fmt: skip
+def _says(name: str, layer: nn.Module) -> dict[str, Any]:
+    """Returns what the original's part of that name says of itself."""
+    if isinstance(layer, FourierInput):
+        return {"bandwidth": layer.band.cutoff, "sampling_rate": layer.band.rate}
+    if isinstance(layer, SynthesisLayer):
+        return {
+            "up_factor": layer.up, "down_factor": layer.down, "padding": list(layer.padding), "conv_clamp": layer.clamp
+        }  # fmt: skip
+    return {"activation": "lrelu"} if name.startswith("mapping.fc") else {}
 
 
 def _same(module: Inert, path: str, own: Mapping[str, Any]) -> None:
     """Raises where a part of the network has another attribute than it would have here."""
     for name, expected in own.items():
         found = _attribute(module, path, name)
-        if found is not _MISSING and not (_plain(found) and found == expected):
+        if found is not _MISSING and not _equal(found, expected):
             _refuse(f"{path}.{name}", expected, found)
 
 
-def _plain(value: Any) -> bool:
-    """Whether it is a value that compares as values do, which tensors and arrays do not."""
-    members = value if isinstance(value, list) else [value]
-    return all(member is None or type(member) in (bool, int, float, str) for member in members)
+def _equal(found: Any, expected: Any) -> bool:
+    """Compares plain values; tensors and arrays, which do not compare as values do, are equal to none."""
+    if isinstance(expected, float) and isinstance(found, int | float):
+        return math.isclose(found, expected, rel_tol=1e-9)
+    members = found if isinstance(found, list) else [found]
+    plain = all(member is None or isinstance(member, bool | int | float | str) for member in members)
+    return plain and bool(found == expected)
 
 
 def _refuse(name: str, expected: Any, found: Any) -> None:

@@ -235,7 +235,7 @@ def test_the_older_layout(by_number: Path, tmp_path: Path) -> None:
     images = open_program(path).call(latents, labels)
     torch.testing.assert_close(images, module(latents, labels), atol=1e-5, rtol=0)
     canary = tmp_path / "canary"
-    with pytest.raises(ArtifactError, match="more than tensors"):
+    with pytest.raises(ArtifactError, match="else than tensors"):
         open_program(old_layout(by_number, tmp_path / "h.pt2", {"last.bias": Payload(canary)}))
     assert not canary.exists()
 
