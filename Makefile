@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint bench bench-all bench-steps bench-pool docs clean
+.PHONY: help setup demo test test-all lint bench bench-all bench-steps bench-pool bench-pretrained docs clean
 
 help:
 	@echo "make setup     build .venv and install (a few minutes: torch is large)"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench-all measure what has no result yet; writes benchmarks/results; days on 2 cores"
 	@echo "make bench-steps  seconds a training step, beside torchgan and vegans; needs a quiet machine, about 10 minutes"
 	@echo "make bench-pool   drawing, writing, opening and reading pools; needs a quiet machine, about 20 minutes"
+	@echo "make bench-pretrained  own generators beside other packages, what wrapping costs; a quiet machine, about 10 minutes"
 	@echo "make docs      the API as HTML; writes build/docs"
 
 setup: $(VENV)/.done
@@ -75,6 +76,9 @@ bench-steps: $(PEERS)/.done
 
 bench-pool: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.pool
+
+bench-pretrained: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.pretrained
 
 docs: setup
 	$(BIN)/python -m pdoc --docformat google --output-directory build/docs gan_augment

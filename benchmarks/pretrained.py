@@ -152,8 +152,8 @@ def notes(sizes: Sizes, results: list[Measured]) -> list[str]:
     return [
         f"One thread. The sides are called in turn, each turn begun by another; {sizes.rounds} rounds, of each the "
         f"median of as many calls as the slowest side makes in {sizes.seconds:g} s, one at least. A figure is the "
-        "ratio of the medians over rounds, in brackets the range of the rounds' own; A and B are in milliseconds an image. "
-        "Of packages above 1 means that this project's generator is the faster; of wrapping above 1 is what it adds. "
+        "ratio of the medians over rounds, in brackets the range of the rounds' own; times are an image's. Of "
+        "packages above 1 means that this project's generator is the faster; of wrapping above 1 is what it adds. "
         "Largest difference: of any value of the two sides' images, of their largest value.",
         "",
         "Widths: channel_base of StyleGAN2 (16384 is NVIDIA's for these sizes), network_capacity of "

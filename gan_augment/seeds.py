@@ -2,7 +2,7 @@
 
 No generator object is stored anywhere, so nothing repeats in DataLoader workers, and a sample is the same
 on every device, in every order and in every batch. The bits are Philox-4x32-10 (Salmon et al. 2011,
-"Parallel random numbers: as easy as 1, 2, 3"); its round works on Python integers and on numpy arrays alike.
+"Parallel random numbers: as easy as 1, 2, 3").
 """
 
 import hashlib
@@ -14,8 +14,8 @@ import numpy.typing as npt
 __all__ = ["derive", "normals", "philox", "row_seeds", "slot_seeds", "slots_uniforms", "uniforms"]
 
 _MASK = 0xFFFFFFFF
-_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-_WEYL = (0x9E3779B9, 0xBB67AE85)
+_MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], np.uint64)
+_WEYL = np.array([0x9E3779B9, 0xBB67AE85], np.uint64)
 _ROUNDS = 10
 _SEED_BITS = 63
 
@@ -24,16 +24,32 @@ def philox(counter: tuple[Any, Any, Any, Any], key: tuple[Any, Any]) -> tuple[An
     """Returns the four 32-bit words of Philox-4x32-10 at `counter` under `key`.
 
     Args:
-        counter: Four 32-bit words, Python integers or uint64 arrays that broadcast.
+        counter: Four 32-bit words, Python integers or uint64 arrays of one shape.
         key: Two 32-bit words of the same kind.
     """
-    c0, c1, c2, c3 = counter
-    k0, k1 = key
+    even, odd = np.array(counter[::2], np.uint64), np.array(counter[1::2], np.uint64)
+    _rounds(even, odd, np.array(key, np.uint64))
+    return even[0], odd[0], even[1], odd[1]
+
+
+def _rounds(even: npt.NDArray[np.uint64], odd: npt.NDArray[np.uint64], key: npt.NDArray[np.uint64]) -> None:
+    """Runs all rounds of Philox in place, both halves at once: a round is a few calls however many words there are.
+
+    Args:
+        even: `(2, ...)`, words 0 and 2.
+        odd: `(2, ...)`, words 1 and 3.
+        key: `(2, ...)`, broadcasts with them.
+    """
+    multipliers, weyl = (words.reshape(2, *[1] * (even.ndim - 1)) for words in (_MULTIPLIERS, _WEYL))
+    crossed = np.empty_like(even)
     for _ in range(_ROUNDS):
-        p0, p1 = _MULTIPLIERS[0] * c0, _MULTIPLIERS[1] * c2
-        c0, c1, c2, c3 = (p1 >> 32) ^ c1 ^ k0, p1 & _MASK, (p0 >> 32) ^ c3 ^ k1, p0 & _MASK
-        k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
-    return c0, c1, c2, c3
+        np.multiply(even, multipliers, out=crossed[::-1])
+        np.right_shift(crossed, 32, out=even)
+        even ^= odd
+        even ^= key
+        np.bitwise_and(crossed, _MASK, out=odd)
+        key = key + weyl
+        key &= _MASK
 
 
 def derive(seed: int, *names: str | int) -> int:
@@ -56,12 +72,13 @@ def row_seeds(seed: int, label: int, count: int, start: int = 0) -> npt.NDArray[
 
 def _words(seeds: npt.ArrayLike, count: int, stream: int) -> npt.NDArray[np.uint64]:
     key = np.atleast_1d(np.asarray(seeds)).astype(np.uint64)[:, None]
-    block = np.arange(-(-count // 4), dtype=np.uint64)[None, :]
-    zero = np.zeros_like(key + block)
-    words = philox(
-        (zero + block, zero + (stream & _MASK), zero + ((stream >> 32) & _MASK), zero), (key & _MASK, key >> 32)
-    )
-    return np.stack(words, axis=-1).reshape(len(key), -1)
+    blocks = -(-count // 4)
+    words = np.zeros((len(key), blocks, 4), np.uint64)
+    even, odd = (np.zeros((2, len(key), blocks), np.uint64) for _ in range(2))
+    even[0], even[1], odd[0] = np.arange(blocks), stream >> 32 & _MASK, stream & _MASK
+    _rounds(even, odd, np.array([key & _MASK, key >> 32]))
+    words[..., 0], words[..., 1], words[..., 2], words[..., 3] = even[0], odd[0], even[1], odd[1]
+    return words.reshape(len(key), 4 * blocks)
 
 
 def uniforms(seeds: npt.ArrayLike, count: int, stream: int = 0) -> npt.NDArray[np.float64]:
@@ -76,8 +93,9 @@ def normals(seeds: npt.ArrayLike, count: int, stream: int = 0) -> npt.NDArray[np
     """
     u = uniforms(seeds, count + count % 2, stream).reshape(-1, (count + 1) // 2, 2)
     radius, angle = np.sqrt(-2.0 * np.log(u[..., 0])), 2.0 * np.pi * u[..., 1]
-    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
-    return pairs.reshape(len(pairs), -1)[:, :count].astype(np.float32)
+    pairs = np.empty(u.shape, np.float32)
+    pairs[..., 0], pairs[..., 1] = radius * np.cos(angle), radius * np.sin(angle)
+    return np.ascontiguousarray(pairs.reshape(len(pairs), -1)[:, :count])
 
 
 def slots_uniforms(

@@ -150,6 +150,8 @@ def adapt(synthesizer: Any, *, class_map: ClassMap | None = None, like: Any = No
     if not isinstance(synthesizer, Synthesizer):
         raise ConfigError(f"expected a synthesizer, found {type(synthesizer).__name__}")
     view = None if like is None else RawView.of(like)
+    if view is not None and isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents:
+        synthesizer.bind(view)
     names = None if synthesizer.class_names is None else list(synthesizer.class_names)
     sources: list[list[int]] = [[label] for label in range(synthesizer.num_classes)]
     if class_map is not None:

@@ -14,6 +14,7 @@ from gan_augment.synthesizers.stored import PROGRAM, write_into
 __all__ = ["convert"]
 
 _SAFE = {"onnx": "program.onnx", "pt2": "program.pt2"}
+_OWN = (*_SAFE.values(), PROGRAM.file, "samples.png")
 
 
 def convert(
@@ -64,8 +65,14 @@ def convert(
 def _write_program(found: Loaded, work: Path, options: Mapping[str, Any], told: Mapping[str, Any]) -> None:
     assert found.provenance is not None
     name = _SAFE[found.kind]
-    with storing(work / name):
-        shutil.copyfile(found.path, work / name)
+    if odd := [path for path in found.beside if path.parent != found.path.parent or path.name in _OWN]:
+        raise ConfigError(
+            f"expected weights beside {found.path.name}, found them in {odd[0]}; save the model as one file "
+            "(external_data=False)"
+        )
+    for path, copy in ((found.path, name), *((path, path.name) for path in found.beside)):
+        with storing(work / copy):
+            shutil.copyfile(path, work / copy)
     about = {
         "kind": PROGRAM.kind,
         "version": PROGRAM.version,
@@ -73,6 +80,8 @@ def _write_program(found: Loaded, work: Path, options: Mapping[str, Any], told: 
         "program": found.kind,
         "options": dict(options),
         "classes": told.get("class_names"),
+        "beside": [path.name for path in found.beside],
+        "weights": found.synthesizer.weights,
         "provenance": found.provenance.to_json(),
         "versions": versions(),
     }

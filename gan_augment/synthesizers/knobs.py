@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gan_augment.errors import ConfigError, probability, whole
+from gan_augment.networks.published import Published, Styled
 from gan_augment.seeds import normals, uniforms
 from gan_augment.types import IntArray
 
@@ -59,21 +60,25 @@ class Knobs:
         if self.noise not in ("const", "random", "none"):
             raise ConfigError(f"expected noise= 'const', 'random' or 'none', found {self.noise!r}")
 
-    def check(self, classes: Sequence[str], *, styled: bool) -> Self:
+    def check(self, classes: Sequence[str], network: Published) -> Self:
         """Returns itself, after asserting that a generator has what it turns.
 
         Raises:
-            ConfigError: A class of `truncation` is unknown, or the generator has no styles.
+            ConfigError: A class of `truncation` is unknown, or the generator has no styles, no noise, or scales its
+                latents anyhow.
         """
         named = self.truncation if isinstance(self.truncation, Mapping) else {}
-        if unknown := [name for name in named if name not in classes]:
+        if unknown := [str(name) for name in named if name not in classes]:
             raise ConfigError(f"expected truncation= of classes {', '.join(classes)}, found {', '.join(unknown)}")
-        turned = [name for name in ("mixing", "layers") if getattr(self, name)]
-        turned += ["noise"] if self.noise != "const" else []
-        if turned and not styled:
+        styled = isinstance(network, Styled)
+        turned = [name for name in ("mixing", "layers") if getattr(self, name) and not styled]
+        turned += ["noise"] if self.noise != "const" and not network.noisy else []
+        turned += ["truncation"] if self.truncation is not None and not (styled or network.truncates) else []
+        if turned:
+            knows = ["interpolation", *["truncation"] * (styled or network.truncates), *["noise"] * network.noisy]
             raise ConfigError(
-                f"expected no {', '.join(turned)} for a generator that has no styles, found them; it knows truncation "
-                "and interpolation"
+                f"expected no {', '.join(turned)} for this generator, to which it would make no difference, found it; "
+                f"it knows {', '.join(knows + ['mixing', 'layers'] * styled)}"
             )
         return self
 

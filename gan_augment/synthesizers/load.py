@@ -23,7 +23,15 @@ from gan_augment.synthesizers.opening import (
     refuse,
 )
 from gan_augment.synthesizers.provenance import Provenance, announce, file_sha256, source_of
-from gan_augment.synthesizers.stored import DESCRIPTION, PROGRAM, load_stored, made_of, read_program
+from gan_augment.synthesizers.stored import (
+    DESCRIPTION,
+    PROGRAM,
+    WEIGHTS,
+    load_stored,
+    made_of,
+    read_program,
+    weights_of,
+)
 from gan_augment.synthesizers.trained import load_trained
 
 __all__ = ["FETCHING", "KINDS", "Loaded", "Wanted", "load", "opened"]
@@ -101,12 +109,14 @@ class Loaded:
         kind: Which of `KINDS` it was.
         provenance: Where it comes from; None for a synthesizer that was trained here.
         path: The file or folder.
+        beside: Further files with weights of a program.
     """
 
     synthesizer: Any
     kind: str
     provenance: Provenance | None
     path: Path
+    beside: tuple[Path, ...] = ()
 
 
 def load(
@@ -149,7 +159,8 @@ def load(
         class_names: Names of the model's classes, in their order, where the file brings none.
         class_map: For each class of the dataset the model's, a number, a name, or several; see `adapt`.
         like: The training split: images come in its size and channels; see `adapt`.
-        knobs: How it draws: `{"truncation": 0.7, "mixing": 0.5}`; see `Knobs`.
+        knobs: How it draws: `{"truncation": 0.7, "mixing": 0.5}`; see `Knobs`. Classes are those of `class_map` where
+            there is one.
         parents: For a network that makes images of real ones, the class that each class's parents are of.
         image_size: For such a network, the size at which it works.
         licence: Of the weights, where you know it; else what the file or its model card says.
@@ -180,7 +191,7 @@ def load(
         module=module,
         trust=trust,
         class_names=class_names,
-        knobs=knobs,
+        knobs=knobs if class_map is None else None,
         parents=parents,
         image_size=image_size,
         licence=licence,
@@ -203,7 +214,13 @@ def load(
         synthesizer = synthesizer.to(device)
     if class_map is None and like is None:
         return synthesizer
-    return adapt(synthesizer, class_map=class_map, like=like)
+    adapted = adapt(synthesizer, class_map=class_map, like=like)
+    return adapted if knobs is None or class_map is None else adapted.tuned(**turned(knobs))
+
+
+def turned(knobs: Knobs | Mapping[str, Any]) -> dict[str, Any]:
+    """Returns knobs as arguments of `tuned`."""
+    return dict(vars(knobs)) if isinstance(knobs, Knobs) else dict(knobs)
 
 
 def opened(path_or_id: str | Path, wanted: Wanted, fetching: Mapping[str, Any]) -> Loaded:
@@ -221,6 +238,7 @@ def opened(path_or_id: str | Path, wanted: Wanted, fetching: Mapping[str, Any]) 
     digest = None if path.is_dir() else file_sha256(path, bool(fetching.get("progress")))
     known = Provenance(source=source_of(path_or_id), sha256=digest, licence=card_licence(path))
     made: Any
+    beside: tuple[Path, ...] = ()
     if kind == "state_dict":
         made = of_state(path, wanted.module, wanted.given, wanted.options)
         told = replace(known, form="state dict", licence=wanted.licence or known.licence, citation=wanted.citation)
@@ -230,12 +248,14 @@ def opened(path_or_id: str | Path, wanted: Wanted, fetching: Mapping[str, Any]) 
         told = wanted.told(known, program)
         made = of_program(program, wanted.given, wanted.options)
         made.provenance, made.licence, made.citation = told, told.licence, told.citation
+        beside = tuple(program.beside)
+        made.weights = weights_of(digest, beside)
     else:
         kind, found = read(path, kind, wanted.options)
         told = wanted.told(known, found)
         given = {"class_names": found.class_names, **wanted.given}
         made = made_of(found.generator, str(path), provenance=told, discriminator=found.discriminator, **given)
-    return Loaded(synthesizer=made, kind=kind, provenance=told, path=path)
+    return Loaded(synthesizer=made, kind=kind, provenance=told, path=path, beside=beside)
 
 
 def _own_folder(path: Path, wanted: Wanted) -> Loaded:
@@ -255,11 +275,12 @@ def _own_folder(path: Path, wanted: Wanted) -> Loaded:
     refuse(wanted.options, (), "a folder of this library")
     if (path / DESCRIPTION).is_file():
         pretrained = load_stored(path, anew=wanted.given)
-        pretrained.provenance = _known_better(pretrained.provenance, wanted)
+        card = replace(pretrained.provenance, licence=card_licence(path) or pretrained.licence)
+        pretrained.provenance = _known_better(card, wanted)
         return Loaded(synthesizer=pretrained, kind="folder", provenance=pretrained.provenance, path=path)
     refuse(wanted.given, (), "a synthesizer that was trained here")
     trained = load_trained(path)
-    trained.licence = wanted.licence
+    trained.licence = wanted.licence or card_licence(path) or trained.licence
     return Loaded(synthesizer=trained, kind="folder", provenance=None, path=path)
 
 
@@ -273,6 +294,10 @@ def _weights_in(path: Path, kind: str | None) -> Path:
         return path
     if kind == "medigan" or any((path / name).is_file() for name in _OWN) or _is_biggan(path):
         return path
+    if (path / WEIGHTS).is_file():
+        raise ArtifactError(
+            f"expected a synthesizer in {path}, found no synthesizer.json or {DESCRIPTION} beside {WEIGHTS}; it is damaged"
+        )
     files = sorted(file for file in path.rglob("*") if file.suffix in _WEIGHTS and file.is_file())
     if len(files) == 1:
         return files[0]

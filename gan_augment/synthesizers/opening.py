@@ -161,7 +161,7 @@ def of_program(program: Program, given: Mapping[str, Any], options: Mapping[str,
     if program.form == "medigan":
         settings.setdefault("value_range", (0.0, 255.0))
     shape = settings.pop("image_shape", None) or program.image_shape
-    call: Callable[..., Any] = _BySeed(program) if program.latent_dim is None else _ByLatents(program)
+    call: Any = _BySeed(program) if program.latent_dim is None else program.call
     try:
         return wrap(
             call,
@@ -174,14 +174,6 @@ def of_program(program: Program, given: Mapping[str, Any], options: Mapping[str,
         )
     except SynthesizerError as error:
         raise ArtifactError(f"expected a generator of images, found a program that is none: {error}") from error
-
-
-class _ByLatents:
-    def __init__(self, program: Program) -> None:
-        self.program = program
-
-    def __call__(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.program.call(latents, labels)
 
 
 class _BySeed:

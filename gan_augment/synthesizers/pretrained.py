@@ -143,7 +143,7 @@ class PretrainedSynthesizer(Pretrained):
                 f"expected {self.num_classes} different class_names=, as the generator has classes, found "
                 f"{len(class_names)}: {', '.join(class_names):.200}; to take some of them, give class_map="
             )
-        self.knobs = (knobs or Knobs()).check(self.names, styled=isinstance(network, Styled))
+        self.knobs = (knobs or Knobs()).check(self.names, network)
         self._means: dict[int, Tensor] = {}
 
     def __repr__(self) -> str:
@@ -170,7 +170,7 @@ class PretrainedSynthesizer(Pretrained):
             raise ConfigError(f"expected knobs {', '.join(known)}, found {', '.join(unknown)}")
         other = copy.copy(self)
         turned = dataclasses.replace(self.knobs, **knobs)
-        other.knobs = turned.check(self.names, styled=isinstance(self.network, Styled))
+        other.knobs = turned.check(self.names, self.network)
         return other
 
     def sample(
@@ -189,21 +189,20 @@ class PretrainedSynthesizer(Pretrained):
         with torch.no_grad():
             for start in range(0, len(labels), size):
                 part = slice(start, start + size)
-                images[part] = self._draw(labels[part], seeds[part]).clamp(-1, 1).cpu()
+                torch.clamp(self._draw(labels[part], seeds[part]).cpu(), -1, 1, out=images[part])
         return Samples(images)
 
     def _draw(self, labels: IntArray, seeds: IntArray) -> Tensor:
         network, knobs = self.network, self.knobs
         latents = Latents(seeds, network.latent_dim, network.latent_prior, self.device)
         classes = as_tensor(labels, self.device)
-        truncation = knobs.truncations(labels, self.names)
+        truncation = None if knobs.truncation is None else knobs.truncations(labels, self.names)
         if isinstance(network, Styled):
             styles = self._styles(network, latents, classes, truncation)
             return network.images(styles, latents.noise if knobs.noise == "random" else knobs.noise)
         drawn = latents.between(knobs.interpolation, truncation)
         if truncation is None:
-            images: Tensor = network(drawn, classes)
-            return images
+            return network.with_noise(drawn, classes, latents.noise if knobs.noise == "random" else knobs.noise)
         images = drawn.new_empty(len(drawn), *self.image_shape)
         for value in sorted(set(truncation.tolist())):
             rows = torch.from_numpy(truncation == value)

@@ -109,7 +109,7 @@ class Provenance:
             parts.append("It forbids commercial use")
         if self.citation is not None:
             parts.append(f"To be cited: {self.citation}")
-        return " ".join(f"{plain(part).rstrip('.')}." for part in (*parts, *self.notes))
+        return " ".join(f"{plain(part[:1].upper() + part[1:]).rstrip('.')}." for part in (*parts, *self.notes))
 
     def to_json(self) -> dict[str, Any]:
         """Returns it as JSON values."""
@@ -180,7 +180,8 @@ def announce(provenance: Provenance, *, tell: Callable[[str], object] | None = N
     if provenance.non_commercial:
         warnings.warn(provenance.show(), LicenceWarning, stacklevel=stacklevel + 1)
     elif provenance.non_commercial is None:
-        line = f"{plain(provenance.source)}: no licence is stated, ask before use"
+        about = [note for note in provenance.notes if "licen" in note.lower()]
+        line = "; ".join([f"{plain(provenance.source)}: no licence is stated, ask before use", *map(plain, about)])
         if tell is None:
             tqdm.write(line, file=sys.stderr)
         else:

@@ -18,6 +18,7 @@ from gan_augment.artifacts import (
     write_tensors,
 )
 from gan_augment.errors import ArtifactError, ConfigError, GanAugmentError
+from gan_augment.fingerprint import hash_json
 from gan_augment.networks.published import Published, Translator, blank, settings_of
 from gan_augment.synthesizers.knobs import Knobs
 from gan_augment.synthesizers.pretrained import Pretrained, PretrainedSynthesizer
@@ -28,6 +29,7 @@ from gan_augment.synthesizers.translating import TranslatingSynthesizer
 __all__ = [
     "DESCRIPTION",
     "PROGRAM",
+    "WEIGHTS",
     "StoredProgram",
     "built",
     "load_stored",
@@ -40,7 +42,12 @@ __all__ = [
 DESCRIPTION = "pretrained.json"
 _PROGRAMS = {"onnx": "program.onnx", "pt2": "program.pt2"}
 _KIND, _VERSION = "gan_augment pretrained synthesizer", 1
-_WEIGHTS = "weights.safetensors"
+WEIGHTS = "weights.safetensors"
+
+
+def weights_of(digest: str | None, beside: Sequence[Path]) -> str | None:
+    """Returns a hash of a program's file and of further files that hold weights of it."""
+    return hash_json([digest, *(file_sha256(path, False) for path in beside)]) if beside else digest
 
 
 class PROGRAM:
@@ -69,10 +76,12 @@ def read_program(folder: Path) -> StoredProgram:
     try:
         path, kind, options = folder / _PROGRAMS[about["program"]], str(about["program"]), dict(about["options"])
         names = None if about["classes"] is None else check_names(about["classes"], "classes")
+        beside = [folder / Path(check_names([name], "a file")[0]).name for name in about["beside"]]
+        weights = str(about["weights"])
         provenance = Provenance.from_json(about["provenance"])
     except (GanAugmentError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"expected a whole {PROGRAM.file} in {folder}, found {error}; it is damaged") from None
-    if not path.is_file() or file_sha256(path, False) != provenance.sha256:
+    if not path.is_file() or weights_of(file_sha256(path, False), beside) != weights:
         raise ArtifactError(f"expected the program that was stored in {path}, found another or none; it is damaged")
     return StoredProgram(path, kind, options, names, provenance)
 
@@ -185,7 +194,7 @@ def write_into(synthesizer: Pretrained, work: Path) -> None:
         about |= {"parents": synthesizer.parents or None, "image_size": synthesizer.image_size}
     if isinstance(synthesizer, PretrainedSynthesizer):
         about["knobs"] = synthesizer.knobs.to_json()
-    write_tensors(work / _WEIGHTS, tensors)
+    write_tensors(work / WEIGHTS, tensors)
     write_json(work / DESCRIPTION, {**about, "fingerprint": synthesizer.fingerprint, "versions": versions()})
 
 
@@ -220,7 +229,7 @@ def load_stored(
         about["parents"], about["image_size"]
     except (GanAugmentError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(f"expected a whole {DESCRIPTION} in {folder}, found {error}; it is damaged") from None
-    tensors = read_tensors(folder / _WEIGHTS)
+    tensors = read_tensors(folder / WEIGHTS)
     found = {
         name: Part(architecture=parts[name]["architecture"], settings=own, state=_of(tensors, name))
         for name, own in settings.items()

@@ -216,6 +216,7 @@ class TrainedSynthesizer(OnHub):
             "images": len(self.fitted_on),
             "class_counts": self.class_counts,
             "watched": self.watched,
+            "licence": self.licence,
             "fingerprint": self.fingerprint,
             "versions": versions(),
         }
@@ -244,6 +245,9 @@ def load_trained(folder: str | Path, *, device: torch.device | str = "cpu") -> T
         counts, watched = _counts(about.get("class_counts"), spec.num_classes), about.get("watched")
         if not isinstance(watched, dict | None):
             raise ValueError(f"watched {watched!r:.80}")
+        licence = about.get("licence")
+        if not isinstance(licence, str | None):
+            raise ValueError(f"licence {licence!r:.80}")
         str(about["fingerprint"]["weights"])
         with torch.device("meta"):  # no memory is taken before the shapes are known to be those of the file
             networks = recipe.networks(spec)
@@ -268,6 +272,7 @@ def load_trained(folder: str | Path, *, device: torch.device | str = "cpu") -> T
         class_counts=counts,
         watched=watched,
     )
+    synthesizer.licence = licence
     if synthesizer.fingerprint["weights"] != about["fingerprint"]["weights"]:
         raise ArtifactError(f"expected the weights that were saved in {folder}, found others; the file is damaged")
     return synthesizer.to(device)

@@ -4,7 +4,7 @@ import contextlib
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +72,7 @@ class WrappedSynthesizer:
         self.licence = licence
         self.citation = citation
         self.provenance: Provenance | None = None
+        self.weights: str | None = None
         self._looked_at = looked_at
 
     def __repr__(self) -> str:
@@ -81,6 +82,18 @@ class WrappedSynthesizer:
     def device(self) -> torch.device:
         """Where the module is; the CPU for a function, of which nothing is known."""
         return device_of(self._module)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Moves the module to a device; returns itself. Latents are drawn on the CPU on every device.
+
+        Raises:
+            ConfigError: It is a function, or a program, which stays where it runs.
+        """
+        if self._module is None and torch.device(device).type != "cpu":
+            raise ConfigError(f"expected a module to move to {device}, found a function or a program of its own")
+        if self._module is not None:
+            self._module.to(device)
+        return self
 
     @property
     def fingerprint(self) -> dict[str, str]:
@@ -100,8 +113,7 @@ class WrappedSynthesizer:
             self.class_names,
             None if self.image_spec is None else self.image_spec.to_json(),
         ]
-        file = None if self.provenance is None else self.provenance.sha256
-        weights = hash_tensors(state) if state else file or "unknown"
+        weights = hash_tensors(state) if state else self.weights or "unknown"
         return {"weights": weights, "settings": hash_json(settings)}
 
     def sample(
@@ -138,14 +150,14 @@ class WrappedSynthesizer:
 
     def _put(self, drawn: Any, into: Tensor) -> None:
         """Checks what the generator returned and writes it, in [-1, 1], to where it belongs."""
-        drawn = torch.as_tensor(drawn) if isinstance(drawn, np.ndarray | Tensor) else drawn
+        drawn = torch.as_tensor(drawn) if isinstance(drawn, np.ndarray) else drawn
         if not isinstance(drawn, Tensor) or drawn.shape != into.shape:
             found = tuple(drawn.shape) if isinstance(drawn, Tensor) else type(drawn).__name__
             raise SynthesizerError(
                 f"expected the generator to return images {tuple(into.shape)} for {len(into)} labels, found {found}; "
                 "correct image_shape= (C, H, W) or the generator"
             )
-        drawn = drawn.detach().to("cpu", torch.float32)
+        drawn = drawn.to("cpu", torch.float32)
         (low, high), (least, most) = self.value_range, map(float, torch.aminmax(drawn))
         if not (math.isfinite(least) and math.isfinite(most)):
             raise SynthesizerError("expected finite images from the generator, found NaN or infinity")

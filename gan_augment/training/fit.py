@@ -162,6 +162,7 @@ def fit(
                 class_counts=view.counts,
                 watched=prepared.watch.summary(trainer.step),
             )
+            synthesizer.licence = getattr(init, "licence", None)
             if out is not None and ranks.first:
                 _save(synthesizer, Path(out), log)
     return synthesizer.bind(view) if synthesizer.needs_parents else synthesizer

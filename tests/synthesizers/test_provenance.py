@@ -44,7 +44,7 @@ def test_a_round_trip(provenance: Provenance) -> None:
 def test_all_that_is_known_is_shown() -> None:
     assert KNOWN.show() == (
         "Weights from https://host/w.pkl, a stylegan2-ada pickle file. SHA-256 " + "ab" * 32 + ". Licence: mit. "
-        "To be cited: Karras et al., 2020. the discriminator was left out."
+        "To be cited: Karras et al., 2020. The discriminator was left out."
     )
     assert Provenance(source="w.pkl").show() == "Weights from w.pkl. Licence: not known, ask before use."
     bibtex = Provenance(source="w.pkl", licence="cc-by-nc-4.0", citation="@article{a,\n\ttitle={b}}").show()

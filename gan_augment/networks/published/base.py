@@ -119,6 +119,16 @@ class Published(Architecture, ABC):
         return "normal"
 
     @property
+    def truncates(self) -> bool:
+        """Whether shorter latents make more typical images; not where latents are normalised first."""
+        return True
+
+    @property
+    def noisy(self) -> bool:
+        """Whether layers take noise, which `with_noise` gives them."""
+        return False
+
+    @property
     @abstractmethod
     def num_classes(self) -> int:
         """Number of classes; 0 for a generator that knows none."""
@@ -137,6 +147,11 @@ class Published(Architecture, ABC):
             labels: `(N,)` int64; not looked at by a generator that knows no classes.
         """
 
+    def with_noise(self, latents: Tensor, labels: Tensor | None, noise: LayerNoise) -> Tensor:
+        """Returns images with the noise given; generators without styles whose layers take noise override this."""
+        images: Tensor = self(latents, labels)
+        return images
+
     def truncated(self, latents: Tensor, labels: Tensor | None, truncation: float) -> Tensor:
         """Returns images for latents that were truncated; networks with statistics for it override this.
 
@@ -153,6 +168,11 @@ class Styled(Published):
     """A published generator that maps latents to a style; styles can be moved and mixed before images are made."""
 
     @property
+    def noisy(self) -> bool:
+        """Whether layers take noise."""
+        return True
+
+    @property
     @abstractmethod
     def style_layers(self) -> int:
         """Number of layers that take a style."""
@@ -167,7 +187,11 @@ class Styled(Published):
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Returns images, nominally in [-1, 1], without truncation and with the noise that the weights store."""
-        return self.images(self.styles(latents, labels)[:, None].expand(-1, self.style_layers, -1))
+        return self.with_noise(latents, labels, "const")
+
+    def with_noise(self, latents: Tensor, labels: Tensor | None, noise: LayerNoise) -> Tensor:
+        """Returns images, nominally in [-1, 1], without truncation."""
+        return self.images(self.styles(latents, labels)[:, None].expand(-1, self.style_layers, -1), noise)
 
 
 class Translator(Architecture, ABC):

@@ -169,7 +169,7 @@ def _doubled(images: Tensor, weight: Tensor) -> Tensor:
 
 
 class Gate(nn.Module):
-    """Scales channels by what an earlier level shows of the image (skip-layer excitation, Liu et al. 2021, equation 3).
+    """Scales channels by what an earlier level shows (skip-layer excitation, Liu et al. 2021, section 3.1).
 
     Args:
         inputs: Channels of the earlier level.
@@ -226,6 +226,16 @@ class FastGAN(Published):
     def latent_dim(self) -> int:
         """Length of the latents, which are standard normal."""
         return self.settings.z_dim
+
+    @property
+    def truncates(self) -> bool:
+        """Whether shorter latents make more typical images: no, they are scaled to one length first."""
+        return False
+
+    @property
+    def noisy(self) -> bool:
+        """Whether layers take noise."""
+        return True
 
     @property
     def num_classes(self) -> int:

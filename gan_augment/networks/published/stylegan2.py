@@ -249,6 +249,11 @@ class StyleGAN2(Styled):
         return (self.settings.img_channels, self.settings.img_resolution, self.settings.img_resolution)
 
     @property
+    def noisy(self) -> bool:
+        """Whether layers add noise."""
+        return self.settings.noise
+
+    @property
     def style_layers(self) -> int:
         """Number of layers that take a style: two a resolution (one at 4 x 4), and the last to the image."""
         return 2 * self.settings.img_resolution.bit_length() - 4

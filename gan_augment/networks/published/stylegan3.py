@@ -328,6 +328,11 @@ class StyleGAN3(Styled):
         return (self.settings.img_channels, self.settings.img_resolution, self.settings.img_resolution)
 
     @property
+    def noisy(self) -> bool:
+        """Whether layers take noise: none does."""
+        return False
+
+    @property
     def style_layers(self) -> int:
         """Number of layers that take a style: the Fourier features, the layers, and the one to the image."""
         return self.settings.num_layers + 2

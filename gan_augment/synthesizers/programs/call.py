@@ -37,6 +37,7 @@ class Program:
         notes: What a user should know.
         licence: Of the model, where that is told.
         citation: Whom to cite, where that is told.
+        beside: Further files in the program's folder that hold weights of it.
     """
 
     call: Callable[[Tensor, Tensor | None], Tensor]
@@ -49,6 +50,7 @@ class Program:
     notes: Sequence[str] = ()
     licence: str | None = None
     citation: str | None = None
+    beside: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,7 @@ def open_program(
         image_shape=shape,
         form="onnx",
         batch=binding.batch,
+        beside=sorted(found.external),
     )
 
 

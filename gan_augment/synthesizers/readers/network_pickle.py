@@ -158,6 +158,8 @@ def _generator(tree: Any, path: Path, which: str, notes: list[str]) -> Inert:
     if not found:
         raise ArtifactError(f"expected a generator G_ema or G in {path}, found neither; give a whole network pickle")
     if which not in found:
+        if which != "G_ema":
+            raise ArtifactError(f"expected {which} in {path}, found {', '.join(found)}; leave out which=")
         notes.append(f"the file holds no {which}; {found[0]} was taken")
     generator: Inert = tree[which if which in found else found[0]]
     return generator

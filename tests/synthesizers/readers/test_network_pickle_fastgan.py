@@ -54,8 +54,9 @@ class ClassNorm(nn.Module):
 
     def forward(self, images: Tensor, embedding: Tensor) -> Tensor:
         images = nn.functional.batch_norm(images, self.get_buffer("stored_mean"), self.get_buffer("stored_var"))
-        gain, bias = self.gain(embedding)[:, :, None, None], self.bias(embedding)[:, :, None, None]
-        return images + images * gain + bias
+        gain: Tensor = 1 + self.gain(embedding)
+        bias: Tensor = self.bias(embedding)
+        return images * gain[:, :, None, None] + bias[:, :, None, None]
 
 
 def plain_block(inputs: int, outputs: int, big: bool) -> nn.Module:

@@ -139,7 +139,7 @@ def test_a_network_is_read_and_makes_the_same_images(tmp_path: Path) -> None:
         torch.testing.assert_close(own.eval()(latents, labels), original(latents, labels), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", MADE_WITH)
+@pytest.mark.parametrize("name", [name for name in MADE_WITH if name != "last_stopband_rel"])  # seen in filters only
 def test_arguments_that_were_not_given_have_their_defaults(name: str, tmp_path: Path) -> None:
     def change(path: str, state: dict[str, Any]) -> None:
         if path == "":
@@ -193,7 +193,7 @@ def test_what_is_another_network(where: str, name: str, value: Any, told: str, t
     changed = []
 
     def change(path: str, state: dict[str, Any]) -> None:
-        if path.partition("_")[0] == where:
+        if path.partition("_")[0] == where and name in state:
             changed.append(state[name])
             state[name] = value
 
