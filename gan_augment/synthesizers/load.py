@@ -296,7 +296,7 @@ def _weights_in(path: Path, kind: str | None) -> Path:
         return path
     if (path / WEIGHTS).is_file():
         raise ArtifactError(
-            f"expected a synthesizer in {path}, found no synthesizer.json or {DESCRIPTION} beside {WEIGHTS}; it is damaged"
+            f"expected a synthesizer in {path}, found no synthesizer.json or {DESCRIPTION} beside {WEIGHTS}"
         )
     files = sorted(file for file in path.rglob("*") if file.suffix in _WEIGHTS and file.is_file())
     if len(files) == 1:
