@@ -5,7 +5,7 @@ import hashlib
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from gan_augment.errors import ArtifactError, ConfigError, LicenceWarning
 
-__all__ = ["Provenance", "announce", "file_sha256", "licence_of_card", "plain", "source_of"]
+__all__ = ["Provenance", "announce", "counting", "file_sha256", "licence_of_card", "plain", "source_of"]
 
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 """A SHA-256 as this library writes it."""
@@ -260,19 +260,30 @@ def file_sha256(path: str | Path, progress: bool = True) -> str:
         ArtifactError: It cannot be read.
     """
     path, digest = Path(path), hashlib.sha256()
-    with contextlib.ExitStack() as stack:
-        try:
-            file = stack.enter_context(open(path, "rb"))
-            size = path.stat().st_size
-            bar = stack.enter_context(_bar(f"checking {path.name}", size, progress))
+    try:
+        with open(path, "rb") as file, counting(f"checking {path.name}", path.stat().st_size, progress) as count:
             while block := file.read(_BLOCK):
                 digest.update(block)
-                bar.update(len(block))
-        except (OSError, ValueError) as error:
-            raise ArtifactError(f"expected a file that can be read at {path}, found {error}") from None
+                count(len(block))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"expected a file that can be read at {path}, found {error}") from None
     return digest.hexdigest()
 
 
-def _bar(description: str, total: int, progress: bool) -> "tqdm[Any]":
-    hidden = None if progress else True
-    return tqdm(desc=description, total=total, unit="B", unit_scale=True, disable=hidden, leave=False)
+@contextlib.contextmanager
+def counting(description: str, total: int | None, progress: bool, done: int = 0) -> Iterator[Callable[[int], object]]:
+    """Gives a function that is told of bytes as they come, and shows them in a bar on a terminal.
+
+    Elsewhere no bar is made at all: the lock that bars share would be held for ever by a forked process that is killed.
+
+    Args:
+        description: What is done.
+        total: Bytes of all; None where that is not known.
+        progress: Whether there may be a bar.
+        done: Bytes that came before.
+    """
+    if not progress or sys.stderr is None or not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    with tqdm(desc=description, total=total, initial=done, unit="B", unit_scale=True, leave=False) as bar:
+        yield bar.update

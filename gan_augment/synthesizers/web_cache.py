@@ -8,15 +8,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError
-
-from tqdm import tqdm
 
 from gan_augment.artifacts import read_json, storing, sync_folder, write_json
 from gan_augment.errors import ArtifactError
 from gan_augment.locks import exclusive
-from gan_augment.synthesizers.provenance import SHA256, file_sha256, plain, source_of
+from gan_augment.synthesizers.provenance import SHA256, counting, file_sha256, plain, source_of
 from gan_augment.synthesizers.web import Version, checked_address, length_of, name_of, open_address, rest_of
 
 __all__ = ["downloads_folder", "fetch_from_web"]
@@ -258,7 +255,8 @@ class _Download:
 
     def _receive(self, response: http.client.HTTPResponse) -> None:
         total = None if self.version is None else self.version.length
-        with open(self.place.partial, "ab") as file, self._bar(total) as bar:
+        what = f"downloading {self.place.file.name}"
+        with open(self.place.partial, "ab") as file, counting(what, total, self.progress, self.size) as count:
             while total is None or self.size < total:
                 try:
                     chunk = response.read1(_CHUNK if total is None else min(_CHUNK, total - self.size))
@@ -270,20 +268,9 @@ class _Download:
                 file.write(chunk)
                 self.digest.update(chunk)
                 self.size += len(chunk)
-                bar.update(len(chunk))
+                count(len(chunk))
         if total is not None and self.size < total:
             raise _Broken(f"that the connection ended after {self.size:,} of {total:,} bytes")
-
-    def _bar(self, total: int | None) -> "tqdm[Any]":
-        return tqdm(
-            desc=f"downloading {self.place.file.name}",
-            total=total,
-            initial=self.size,
-            unit="B",
-            unit_scale=True,
-            disable=None if self.progress else True,
-            leave=False,
-        )
 
     def _put_in_place(self) -> None:
         """Puts a whole file in its place; its record goes first, so that no file is there without one."""

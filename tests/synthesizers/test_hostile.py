@@ -6,6 +6,7 @@ under a limit of memory and of time, where whatever a reader must not do is note
 """
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -78,7 +79,9 @@ class Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
     def _inert(self, obj: Inert) -> None:
         origin, args, state = obj.origin, obj.args, obj.state
         if origin.startswith("persistent:"):
-            origin, state = "torch_utils.persistence._reconstruct_persistent_obj", None
+            origin, meta = "torch_utils.persistence._reconstruct_persistent_obj", dict(args[0])
+            state = meta.pop("state", state) if state is None else state
+            args = ({key: value for key, value in meta.items() if key != "state"},)  # which may hold the object itself
         module, _, name = origin.rpartition(".")
         self.write(b"c" + (module or "builtins").encode() + b"\n" + name.encode() + b"\n")
         if type(obj) is Name:
@@ -111,7 +114,7 @@ def write_pickle(tree: Any, path: Path) -> None:
 
 
 def write_checkpoint(tree: Any, path: Path) -> None:
-    torch.save(tree, path, pickle_module=types.SimpleNamespace(Pickler=Pickler))
+    torch.save(tree, path, pickle_module=types.SimpleNamespace(Pickler=Pickler, __name__="pickle"))
 
 
 def node(parameters: Any = None, modules: Any = None, buffers: Any = None, **own: Any) -> Inert:
@@ -266,6 +269,600 @@ VALID: dict[str, Callable[[Path], None]] = {
 }  # fmt: skip
 
 
+# -- hostile files ----------------------------------------------------------------------------------------------------
+
+Case = Callable[[Path], tuple[str, dict[str, Any]]]
+CASES: dict[str, Case] = {}
+
+
+def case(function: Any) -> Any:
+    """Registers a case, which writes into a folder and returns what in it to load, and with what options."""
+    CASES[function.__name__] = function
+    return function
+
+
+def cases(base: str, values: dict[str, Any], change: Callable[[Path, Any], str]) -> None:
+    """Registers changes of something valid."""
+
+    def made(value: Any) -> Case:
+        def write(folder: Path) -> tuple[str, dict[str, Any]]:
+            VALID[base](folder)
+            return change(folder, value), {}
+
+        return write
+
+    CASES.update({f"{base} {name}": made(value) for name, value in values.items()})
+
+
+def in_pickle(where: str) -> Callable[[Path, Any], str]:
+    """Sets a value in a network pickle: of G_ema, or below it by the path of a module, and a name in its state."""
+
+    def change(folder: Path, value: Any) -> str:
+        tree = read_any(folder / "network.pkl")
+        path, _, name = where.rpartition(" ")
+        module = tree[path.partition(" ")[0]]
+        for part in filter(None, path.partition(" ")[2].split(".")):
+            module = module.state["_modules"][part]
+        module.state[name] = value(tree, module) if callable(value) else value
+        write_pickle(tree, folder / "network.pkl")
+        return "network.pkl"
+
+    return change
+
+
+def in_json(file: str, *, whole: bool = False) -> Callable[[Path, Any], str]:
+    def change(folder: Path, value: Any) -> str:
+        path = folder / file
+        path.write_text(json.dumps(value if whole else {**json.loads(path.read_text()), **value}))
+        return "."
+
+    return change
+
+
+HUGE, LONG = 2**1500, 2**2040  # beyond floats
+cases(
+    "stylegan2",
+    {
+        "resolution 2**40": lambda _, m: {**m.state, "img_resolution": 2**40}["img_resolution"],
+        "resolution negative": -16, "resolution float": 16.5, "resolution text": "16", "resolution nan": float("nan"),
+        "resolution stand-in": node(), "resolution list": [[16]], "resolution itself": lambda tree, m: m,
+        "resolution huge": HUGE,
+    },
+    in_pickle("G_ema img_resolution"),
+)  # fmt: skip
+cases(
+    "stylegan2",
+    {
+        "arguments absurd": plain_inert("dnnlib.EasyDict", items={"channel_base": HUGE, "channel_max": -1}),
+        "arguments nested": {"synthesis_kwargs": {"synthesis_kwargs": node()}, "channel_base": [1] * 10**5},
+        "arguments cyclic": lambda tree, m: m,
+        "arguments of odd keys": {3: 4, None: 5, b"x": 6, (1, 2): 3},
+    },
+    in_pickle("G_ema _init_kwargs"),
+)
+cases("stylegan2", {"clamp huge": HUGE, "clamp nan": float("nan"), "clamp text": "256"}, in_pickle("G_ema synthesis.b4.conv1 conv_clamp"))
+cases("stylegan2", {"gain huge": HUGE, "gain array": np.array([1, 2]), "gain nan": float("nan")}, in_pickle("G_ema mapping.fc0 bias_gain"))
+cases("stylegan2", {"discriminator gain huge": HUGE}, in_pickle("D mapping.fc0 bias_gain"))
+cases("stylegan2", {"discriminator group huge": HUGE, "discriminator group text": ESCAPE * 400}, in_pickle("D b4.mbstd group_size"))
+
+
+def _kernel(kernel: Tensor) -> Callable[[Any, Any], Any]:
+    return lambda tree, module: {**module.state["_buffers"], "resample_filter": kernel}
+
+
+cases(
+    "stylegan2",
+    {
+        "kernel of whole numbers": _kernel(torch.ones(4, 4, dtype=torch.int64)),
+        "kernel of bools": _kernel(torch.ones(4, 4, dtype=torch.bool)),
+        "kernel complex": _kernel(torch.ones(4, 4, dtype=torch.complex64)),
+        "kernel of no width": _kernel(torch.ones(4, 0)), "kernel oblong": _kernel(torch.ones(4, 3)),
+        "kernel of nan": _kernel(torch.full((4, 4), float("nan"))), "kernel 0-d": _kernel(torch.ones(())),
+        "kernel of eights": _kernel(torch.ones(4, 4).to(torch.float8_e4m3fn)),
+    },
+    in_pickle("G_ema synthesis.b8.conv0 _buffers"),
+)  # fmt: skip
+
+
+def _deep(tree: Any, module: Any, levels: int = 5000) -> Any:
+    inner = module.state["_modules"]
+    for _ in range(levels):
+        inner = {"x": node(modules=inner)}
+    return inner
+
+
+def _wide(tree: Any, module: Any) -> Any:
+    """Names that are long, at each of many levels, with many below each: all names together are too many bytes."""
+    below = node({}, {})
+    for _ in range(98):
+        many = {f"{number:03}" + "n" * 190: below for number in range(2000)}
+        below = node({}, many)
+    return {**module.state["_modules"], "wide": below}
+
+
+def _long(tree: Any, module: Any) -> Any:
+    below = node({f"{number:04}": torch.zeros(()) for number in range(1)}, {})
+    values = {f"{number:05}": torch.zeros(()) for number in range(60)}
+    below = node({}, {str(number): node(values) for number in range(1500)})
+    for _ in range(95):
+        below = node({}, {"n" * 200: below})
+    return {**module.state["_modules"], "long": below}
+
+
+cases(
+    "stylegan2",
+    {
+        "modules deep": _deep, "modules wide": _wide, "modules of long names": _long,
+        "modules contain themselves": lambda tree, m: {**m.state["_modules"], "again": m},
+        "modules are a list": lambda tree, m: list(m.state["_modules"].values()),
+        "modules are themselves": lambda tree, m: m,
+        "modules of odd names": lambda tree, m: {**m.state["_modules"], 7: m, None: m, ESCAPE: m, "a.b": m},
+        "modules of text": lambda tree, m: dict.fromkeys(m.state["_modules"], "x"),
+        "modules of none": lambda tree, m: dict.fromkeys(m.state["_modules"]),
+    },
+    in_pickle("G_ema _modules"),
+)  # fmt: skip
+cases("stylegan2", {"module of an escape": lambda tree, m: {ESCAPE: node()}}, in_pickle("G_ema _modules"))
+cases("stylegan3", {"resolution huge": HUGE, "resolution nan": float("nan"), "resolution array": np.ones(2)}, in_pickle("G_ema img_resolution"))
+cases("stylegan3", {"gain huge": HUGE, "gain bool": True}, in_pickle("G_ema mapping.fc0 bias_gain"))
+cases("stylegan3", {"bandwidth huge": HUGE, "bandwidth cyclic": lambda tree, m: m}, in_pickle("G_ema synthesis.input bandwidth"))
+cases("stylegan3", {"scale huge": HUGE, "scale complex": 1j}, in_pickle("G_ema synthesis output_scale"))
+cases("stylegan3", {"layers 2**40": 2**40, "layers negative": -1, "layers array": np.arange(3)}, in_pickle("G_ema synthesis num_layers"))
+cases(
+    "stylegan3",
+    {f"made with {name}": {"conv_kernel": value, "first_cutoff": value, "use_radial_filters": value, "filter_size": value,
+                           "channel_base": value, "lrelu_upsampling": value}
+     for name, value in (("huge", HUGE), ("array", np.array([1, 2])), ("nan", float("nan")), ("tensor", torch.ones(2)))},
+    in_pickle("G_ema _init_kwargs"),
+)  # fmt: skip
+cases("fastgan", {"classes 2**40": 2**40, "classes bool": True, "classes negative": -1}, in_pickle("G_ema c_dim"))
+cases("fastgan", {"resolution 2**40": 2**40, "resolution huge": HUGE, "resolution 0": 0}, in_pickle("G_ema img_resolution"))
+R3GAN_KERNEL = "MainLayers.1.Layers.0.Resampler"
+cases(
+    "r3gan",
+    {
+        "kernel oblong": lambda tree, m: {"Kernel": torch.ones(4, 3)},
+        "kernel of no width": lambda tree, m: {"Kernel": torch.ones(4, 0)},
+        "kernel complex": lambda tree, m: {"Kernel": torch.ones(4, 4, dtype=torch.complex64)},
+        "kernel of nan": lambda tree, m: {"Kernel": torch.full((4, 4), float("nan"))},
+        "kernel 0-d": lambda tree, m: {"Kernel": torch.ones(())},
+        "kernel vast": lambda tree, m: {"Kernel": torch.ones(2, 4000)},
+    },
+    in_pickle(f"G_ema Model.{R3GAN_KERNEL} _parameters"),
+)  # fmt: skip
+
+
+def in_checkpoint(file: str, *keys: str) -> Callable[[Path, Any], str]:
+    """Changes a dict in a checkpoint with a function."""
+
+    def change(folder: Path, function: Any) -> str:
+        tree = read_any(folder / file)
+        state = tree
+        for key in keys:
+            state = state[key]
+        function(state)
+        write_checkpoint(tree, folder / file)
+        return file
+
+    return change
+
+
+def added(**named: Any) -> Callable[[Any], None]:
+    return lambda state: state.update(named)
+
+
+ODD_KEYS: dict[str, Any] = {
+    "odd keys": lambda state: state.update({3: 4, None: 5, (1, 2): 6, b"x": torch.ones(1), 1.5: torch.ones(1)}),
+    "key with an escape": lambda state: state.update({ESCAPE: torch.ones(1)}),
+    "long keys": lambda state: state.update({f"{number}{'k' * 10**5}": torch.ones(1) for number in range(30)}),
+    "many keys": lambda state: state.update({f"blocks.{number}.x": torch.zeros(()) for number in range(2000)}),
+}
+for name, file, keys in (
+    ("lucidrains", "model_7.pt", ("GAN",)), ("torchgan", "gan.pth", ("generator",)), ("torchgan", "gan.pth", ()),
+    ("resnet", "latest_net_G_A.pth", ()), ("unet", "latest_net_G.pth", ()), ("biggan_deep", "pytorch_model.bin", ()),
+    ("biggan", of_studiogan.NAME, ("state_dict",)), ("biggan", of_studiogan.NAME, ()),
+):  # fmt: skip
+    cases(name, {f"{odd} in {'/'.join(keys) or 'the whole'}": v for odd, v in ODD_KEYS.items()}, in_checkpoint(file, *keys))
+cases(
+    "resnet",
+    {
+        "spectral norms": lambda state: state.update({"model.10.conv_block.1.weight_orig": torch.ones(1)})
+        or state.pop("model.10.conv_block.1.weight"),
+        "tied weights": lambda state: state.update(
+            {"model.11.conv_block.2.running_mean": state["model.10.conv_block.2.running_mean"]}
+        ),
+        "two formats": lambda state: state.update({"GAN": {"G.x": torch.ones(1)}}),
+        "weights of nan": lambda state: state["model.1.weight"].fill_(float("nan")),
+        "too large": lambda state: state["model.1.weight"].fill_(3e38),
+    },
+    in_checkpoint("latest_net_G_A.pth"),
+)
+cases(
+    "torchgan",
+    {"two formats": added(GAN={"G.x": torch.ones(1)}, state_dict={"linear0.weight": torch.ones(1), "blocks.0.0.x": torch.ones(1)}),
+     "a generator that is a stand-in": added(G_ema=node()), "a generator that holds all": added(G_ema=node(modules={}))},
+    in_checkpoint("gan.pth"),
+)  # fmt: skip
+
+
+# JSON and YAML
+
+
+def text_of(file: str, then: str) -> Callable[[Path, Any], str]:
+    def change(folder: Path, value: Any) -> str:
+        (folder / file).unlink(missing_ok=True)
+        if callable(value):
+            value(folder / file)
+        else:
+            (folder / file).write_bytes(value if isinstance(value, bytes) else value.encode())
+        return then
+
+    return change
+
+
+def model(**own: Any) -> str:
+    return json.dumps(of_studiogan.config(**own))
+
+
+def tagged(text: str) -> str:
+    return model(z_dim=12345).replace("12345", text)
+
+
+DEEP_JSON = '{"a":' * 50_000 + "1" + "}" * 50_000
+cases(
+    "biggan",
+    {
+        "yaml aliases": "a: &a [x,x,x,x,x,x,x,x]\n" + "".join(f"{c}: &{c} [{','.join(['*' + p] * 8)}]\n" for p, c in zip("abcdefg", "bcdefgh", strict=True)),
+        "yaml object": tagged("!!python/object/apply:os.system ['touch CANARY']"),
+        "yaml name": tagged("!!python/name:os.system"),
+        "yaml of 10 MB": "MODEL: " + "x" * 10**7, "yaml binary": bytes(range(256)) * 4, "yaml huge": tagged("9" * 5000),
+        "yaml deep": "[" * 60_000, "yaml negative": tagged("-1"), "yaml 2**40": tagged(str(2**40)),
+        "yaml infinite": tagged(".inf"), "yaml list": "- 1\n- 2", "yaml many documents": "---\na: 1\n" * 500,
+        "yaml bom": "\ufeff" + model(), "yaml utf-16": model().encode("utf-16"), "yaml nothing": "",
+        "yaml many numbers": model(attn_g_loc=[2] * 10**4), "yaml bases": tagged("1" + ":59" * 5000),
+        "yaml pipe": lambda path: os.mkfifo(path),
+        "yaml link": lambda path: path.symlink_to("/etc/passwd"), "yaml loop": lambda path: path.symlink_to(path),
+        "yaml zeros": lambda path: path.symlink_to("/dev/zero"),
+    },
+    text_of("config.yaml", of_studiogan.NAME),
+)  # fmt: skip
+cases("biggan", {f"yaml {tag}": tagged(tag) for tag in ("!!int ''", "!!float ''", "!!bool maybe", "!!timestamp x", "!!set {a}")}, text_of("config.yaml", of_studiogan.NAME))
+cases("biggan", {"yaml hexadecimal": tagged("0x" + "f" * 9000), "yaml octal": tagged("0" + "7" * 20_000), "yaml binary number": tagged("0b" + "1" * 30_000)}, text_of("config.yaml", of_studiogan.NAME))
+cases("biggan", {"yaml escape in a name": model(g_info_injection=ESCAPE), "yaml escape in info": model(info_type=ESCAPE),
+                 "yaml escape in a dataset": json.dumps({**of_studiogan.config(), "DATA": {**of_studiogan.BIGGAN["DATA"], "name": ESCAPE, "num_classes": 7}})}, text_of("config.yaml", of_studiogan.NAME))  # fmt: skip
+cases(
+    "lucidrains",
+    {
+        "config deep": DEEP_JSON, "config binary": b"\xff\xfe" * 9, "config of 10 MB": " " * 10**7, "config list": "[]",
+        "config huge": '{"network_capacity": 1' + "0" * 4000 + "}", "config digits": '{"lr_mlp": 1' + "0" * 9000 + "}",
+        "config rate huge": '{"lr_mlp": 1' + "0" * 400 + "}", "config rate nan": '{"lr_mlp": NaN}',
+        "config layers": json.dumps({"attn_layers": [10**9] * 9000}), "config layers odd": '{"attn_layers": [null, true, "x"]}',
+        "config size": '{"image_size": 1e999}', "config escape": json.dumps({"image_size": ESCAPE}),
+        "config pipe": os.mkfifo, "config link": lambda path: path.symlink_to("/etc/passwd"),
+    },
+    text_of(".config.json", "model_7.pt"),
+)  # fmt: skip
+cases(
+    "biggan_deep",
+    {
+        "config layers many": {"layers": [[False, 1, 1]] * 50_000}, "config layers huge": {"layers": [[True, 2**40, 1]]},
+        "config layers bool": {"layers": [[True, True, True]] * 3}, "config layers text": {"layers": "abc"},
+        "config layers nested": {"layers": [[[False], 1, 1]]}, "config layers none": {"layers": []},
+        "config eps huge": {"eps": 10**400}, "config eps nan": {"eps": float("nan")}, "config eps text": {"eps": "1"},
+        "config width huge": {"channel_width": 10**400}, "config width bool": {"channel_width": True},
+        "config width 0": {"channel_width": 0}, "config latents 2**40": {"z_dim": 2**40},
+        "config classes": {"num_classes": 10**12}, "config place bool": {"attention_layer_position": True},
+        "config place huge": {"attention_layer_position": 10**400}, "config place text": {"attention_layer_position": "x"},
+        "config steps": {"n_stats": 10**9}, "config size": {"output_dim": [HUGE]},
+    },
+    in_json("config.json"),
+)  # fmt: skip
+cases("biggan_deep", {"config deep": DEEP_JSON, "config binary": b"\xff" * 99, "config pipe": os.mkfifo,
+                      "config link": lambda path: path.symlink_to("/etc/passwd"), "config digits": '{"z_dim": 1' + "0" * 9000 + "}"},
+      text_of("config.json", "."))  # fmt: skip
+
+OWN_CHANGES: dict[str, Any] = {
+    "settings huge": lambda about: about["settings"].update(lr_multiplier=10**400),
+    "settings nan": lambda about: about["settings"].update(lr_multiplier=float("nan")),
+    "settings deep": lambda about: about["settings"].update(resample_filter=[[[1.0]]]),
+    "settings taps": lambda about: about["settings"].update(resample_filter=[0.1] * 10**5),
+    "settings classes": lambda about: about["settings"].update(c_dim=2**40),
+    "architecture of a judge": lambda about: about.update(architecture="stylegan2_discriminator", settings=about["discriminator"]["settings"]),
+    "architecture path": lambda about: about.update(architecture="../../os.system"),
+    "knobs huge": lambda about: about.update(knobs={"layers": 10**400, "truncation": 0.5}),
+    "knobs truncation huge": lambda about: about.update(knobs={"truncation": 10**400}),
+    "knobs truncation text": lambda about: about.update(knobs={"truncation": {"a": "x"}}),
+    "knobs truncation nested": lambda about: about.update(knobs={"truncation": {"a": [1]}}),
+    "knobs noise list": lambda about: about.update(knobs={"noise": []}),
+    "knobs noise dict": lambda about: about.update(knobs={"noise": {"const": 1}}),
+    "classes escape": lambda about: about.update(classes=[ESCAPE, "../../x", "<script>alert(1)</script>"]),
+    "classes surrogate": lambda about: about.update(classes=["\ud800", "b", "c"]),
+    "classes long": lambda about: about.update(classes=["a" * 10**6, "b", "c"]),
+    "classes many": lambda about: about.update(classes=[f"{n}" * 50 for n in range(50_000)]),
+    "classes number": lambda about: about.update(classes=7),
+    "provenance escape": lambda about: about["provenance"].update(licence=ESCAPE),
+    "provenance citation escape": lambda about: about["provenance"].update(citation=ESCAPE),
+    "provenance notes": lambda about: about["provenance"].update(notes=[ESCAPE]),
+    "provenance notes many": lambda about: about["provenance"].update(notes=["x"] * 10**5),
+    "provenance markup": lambda about: about["provenance"].update(licence="[link](http://x) <b>non-commercial</b>"),
+    "provenance number": lambda about: about["provenance"].update(licence=10**400),
+    "provenance hash": lambda about: about["provenance"].update(sha256=["0"] * 64),
+    "parents nested": lambda about: about.update(parents={"a": ["b"]}),
+    "parents number": lambda about: about.update(parents=7),
+    "size huge": lambda about: about.update(image_size=10**400),
+    "size bool": lambda about: about.update(image_size=True),
+    "size text": lambda about: about.update(image_size="64"),
+    "size nested": lambda about: about.update(image_size=[[64], 64]),
+    "size vast": lambda about: about.update(image_size=[2**40, 2**40]),
+    "discriminator list": lambda about: about.update(discriminator=[]),
+    "discriminator of a generator": lambda about: about.update(discriminator={"architecture": about["architecture"], "settings": about["settings"]}),
+    "discriminator huge": lambda about: about.update(discriminator={"architecture": "stylegan2_discriminator", "settings": {"img_resolution": 10**400}}),
+    "fingerprint deep": lambda about: about.update(fingerprint=[[]]),
+    "kind list": lambda about: about.update(kind=["x"]),
+    "kind escape": lambda about: about.update(kind=ESCAPE),
+    "kind of a program": lambda about: about.update(kind="gan_augment program"),
+    "version huge": lambda about: about.update(version=10**4000),
+    "version escape": lambda about: about.update(version=ESCAPE),
+    "version bool": lambda about: about.update(version=True),
+}  # fmt: skip
+
+
+def in_about(file: str) -> Callable[[Path, Any], str]:
+    def change(folder: Path, function: Any) -> str:
+        about = json.loads((folder / file).read_text())
+        function(about)
+        (folder / file).write_text(json.dumps(about))
+        return "."
+
+    return change
+
+
+cases("own", OWN_CHANGES, in_about("pretrained.json"))
+cases("own_translator", {name: change for name, change in OWN_CHANGES.items() if not name.startswith(("settings", "architecture of", "discriminator"))}, in_about("pretrained.json"))
+cases("own", {"digits": '{"kind": 1' + "0" * 9000 + "}", "deep": DEEP_JSON, "binary": b"\xff\x00" * 50, "pipe": os.mkfifo,
+              "link": lambda path: path.symlink_to("/etc/passwd"), "zeros": lambda path: path.symlink_to("/dev/zero"),
+              "folder": lambda path: path.mkdir()}, text_of("pretrained.json", "."))  # fmt: skip
+PROGRAM_OPTIONS: dict[str, Any] = {
+    "trust": {"trust": True}, "module": {"module": "os"}, "kind": {"kind": "torchscript"}, "path": {"path": "/etc/passwd"},
+    "package": {"package": "os"}, "config": {"config": "/etc/passwd"}, "sha256": {"sha256": "0" * 64},
+    "memory": {"memory": 2**60}, "memory text": {"memory": "x"}, "memory negative": {"memory": -1},
+    "threads": {"threads": 10**6}, "threads huge": {"threads": 10**400}, "batch": {"batch": 10**9},
+    "batch list": {"batch": [1]}, "latents list": {"latents": ["z"]}, "latents dict": {"latents": {}},
+    "label number": {"label": 7}, "output list": {"output": [1]}, "output number": {"output": 0},
+    "classes huge": {"num_classes": 10**12}, "classes text": {"num_classes": "x"}, "classes nan": {"num_classes": float("nan")},
+    "latent_dim huge": {"latent_dim": 10**12}, "latent_dim list": {"latent_dim": [1, 2]},
+    "shape huge": {"image_shape": [10**9, 10**9, 10**9]}, "shape text": {"image_shape": "abc"},
+    "shape number": {"image_shape": 7}, "shape nan": {"image_shape": [float("nan")] * 3}, "shape huge number": {"image_shape": [10**400] * 3},
+    "shape nested": {"image_shape": [[1], 2, 2]}, "shape null": {"image_shape": [None, 2, 2]},
+    "range text": {"value_range": "ab"}, "range one": {"value_range": [1]}, "range number": {"value_range": 7},
+    "range nested": {"value_range": [[0], [1]]}, "range huge": {"value_range": [0, 10**400]}, "range null": {"value_range": None},
+    "labels": {"labels": "onehot"}, "labels list": {"labels": []}, "pairs": [[1, 2]], "pairs of text": ["ab"],
+    "pairs of lists": [[["a"], 1]], "escape": {ESCAPE: 1}, "number": 7, "null": None, "text": "ab", "empty": "",
+    "key": {"key": "x"}, "long": {"k" * 10**6: 1},
+}  # fmt: skip
+cases("program", {f"option {name}": {"options": value} for name, value in PROGRAM_OPTIONS.items()}, in_json("program.json"))
+cases(
+    "program",
+    {
+        "of torchscript": {"program": "torchscript"}, "of medigan": {"program": "medigan"}, "of a list": {"program": []},
+        "of the folder": {"program": "folder"}, "of pt2": {"program": "pt2"}, "file": {"file": "/etc/passwd"},
+        "classes escape": {"classes": [ESCAPE, "b", "c", "d"]}, "classes long": {"classes": ["x" * 10**6] * 2},
+        "classes two": {"classes": ["a", "b"]}, "classes numbers": {"classes": [1, 2, 3, 4]},
+        "provenance": {"provenance": None}, "kind": {"kind": "gan_augment pretrained synthesizer"},
+    },
+    in_json("program.json"),
+)  # fmt: skip
+
+
+@case
+def program_of_another_hash(folder: Path) -> tuple[str, dict[str, Any]]:
+    program(folder)
+    (folder / "program.onnx").write_bytes(onnx_bytes(5))
+    return ".", {}
+
+
+@case
+def program_that_is_a_link(folder: Path) -> tuple[str, dict[str, Any]]:
+    program(folder)
+    (folder / "program.onnx").unlink()
+    (folder / "program.onnx").symlink_to("/etc/passwd")
+    return ".", {}
+
+
+@case
+def onnx_of_vast_latents(folder: Path) -> tuple[str, dict[str, Any]]:
+    (folder / "g.onnx").write_bytes(onnx_bytes(2**40))
+    return "g.onnx", {"latents": "z"}
+
+
+@case
+def onnx_of_free_latents(folder: Path) -> tuple[str, dict[str, Any]]:
+    (folder / "g.onnx").write_bytes(onnx_bytes(free=True))
+    return "g.onnx", {"latents": "z", "latent_dim": 10**12}
+
+
+# folders, names and kinds
+
+
+@case
+def several_descriptions(folder: Path) -> tuple[str, dict[str, Any]]:
+    own(folder)
+    (folder / "synthesizer.json").write_text("{}")
+    (folder / "config.json").write_text(json.dumps(of_biggan.SMALL))
+    (folder / "program.json").write_text("{}")
+    return ".", {}
+
+
+@case
+def description_of_a_trained_one(folder: Path) -> tuple[str, dict[str, Any]]:
+    own(folder)
+    (folder / "pretrained.json").rename(folder / "synthesizer.json")
+    return ".", {}
+
+
+def empty_trained(**about: Any) -> Case:
+    def write(folder: Path) -> tuple[str, dict[str, Any]]:
+        whole = {"kind": "gan_augment synthesizer", "version": 1, **about}
+        (folder / "synthesizer.json").write_text(json.dumps(whole))
+        return ".", {}
+
+    return write
+
+
+for number, about in enumerate([{}, {"recipe": {"name": "x"}}, {"spec": 7}, {"recipe": [], "classes": {}}, {"version": 10**400}, {"version": 2}, {"version": 3}]):
+    CASES[f"trained {number}"] = empty_trained(**about)
+
+
+def renamed(base: str, old: str, new: str, **options: Any) -> Case:
+    def write(folder: Path) -> tuple[str, dict[str, Any]]:
+        VALID[base](folder)
+        (folder / old).rename(folder / new)
+        return new, options
+
+    return write
+
+
+for suffix in (".onnx", ".pt2", ".safetensors", ".zip", ".pt", ".bin", ".json", ""):
+    CASES[f"pickle named {suffix}"] = renamed("stylegan2", "network.pkl", f"x{suffix}")
+    CASES[f"checkpoint named {suffix}"] = renamed("torchgan", "gan.pth", f"x{suffix}")
+    CASES[f"safetensors named {suffix}"] = renamed("own", "weights.safetensors", f"x{suffix}")
+    CASES[f"onnx named {suffix}"] = renamed("program", "program.onnx", f"x{suffix}")
+for kind in ("network_pickle", "lucidrains", "studiogan", "torchgan", "translation", "biggan", "onnx", "pt2", "torchscript", "medigan", "folder", "state_dict"):
+    CASES[f"pickle as {kind}"] = renamed("stylegan2", "network.pkl", "x.pkl", kind=kind)
+    CASES[f"checkpoint as {kind}"] = renamed("torchgan", "gan.pth", "x.pth", kind=kind)
+    CASES[f"state as {kind}"] = renamed("resnet", "latest_net_G_A.pth", "x.pth", kind=kind)
+    CASES[f"onnx as {kind}"] = renamed("program", "program.onnx", "x.bin", kind=kind)
+
+
+def special(make: Callable[[Path], Any], name: str, then: str = "") -> Case:
+    def write(folder: Path) -> tuple[str, dict[str, Any]]:
+        make(folder / name)
+        return then or name, {}
+
+    return write
+
+
+for suffix in (".pkl", ".pt", ".safetensors", ".onnx", ".pt2", ".zip", ""):
+    CASES[f"pipe {suffix}"] = special(os.mkfifo, f"x{suffix}")
+    CASES[f"folder {suffix}"] = special(Path.mkdir, f"x{suffix}")
+    CASES[f"zeros {suffix}"] = special(lambda path: path.symlink_to("/dev/zero"), f"x{suffix}")
+    CASES[f"passwd {suffix}"] = special(lambda path: path.symlink_to("/etc/passwd"), f"x{suffix}")
+    CASES[f"passwd in a folder {suffix}"] = special(lambda path: path.symlink_to("/etc/passwd"), f"x{suffix}", ".")
+    CASES[f"loop {suffix}"] = special(lambda path: path.symlink_to(path), f"x{suffix}")
+    CASES[f"empty {suffix}"] = special(Path.touch, f"x{suffix}")
+    CASES[f"sparse {suffix}"] = special(lambda path: [path.touch(), os.truncate(path, 2**31)], f"x{suffix}")
+CASES["socket"] = special(lambda path: os.mknod(path, 0o140600), "x.pkl")
+CASES["loop of folders"] = special(lambda path: path.symlink_to("."), "x", ".")
+
+
+def headed(header: Any, data: bytes = b"\0" * 16) -> Case:
+    def write(folder: Path) -> tuple[str, dict[str, Any]]:
+        text = header if isinstance(header, bytes) else json.dumps(header).encode()
+        (folder / "x.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data)
+        return "x.safetensors", {}
+
+    return write
+
+
+for name, header in {
+    "vast": {"a": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 16]}},
+    "empty and vast": {"a": {"dtype": "F32", "shape": [0, 2**60], "data_offsets": [0, 0]}, "b": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}},
+    "overlapping": {c: {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]} for c in "ab"},
+    "of many dimensions": {"a": {"dtype": "U8", "shape": [1] * 200 + [16], "data_offsets": [0, 16]}},
+    "of fours": {"a": {"dtype": "F4", "shape": [32], "data_offsets": [0, 16]}},
+    "of sixes": {"a": {"dtype": "F6_E2M3", "shape": [64], "data_offsets": [0, 48]}},
+    "of exponents": {"a": {"dtype": "F8_E8M0", "shape": [16], "data_offsets": [0, 16]}},
+    "of unsigned": {"a": {"dtype": "U64", "shape": [2], "data_offsets": [0, 16]}},
+    "of complex": {"a": {"dtype": "C64", "shape": [2], "data_offsets": [0, 16]}},
+    "of text": {"a": {"dtype": ESCAPE, "shape": [4], "data_offsets": [0, 16]}},
+    "of a list": [], "of a name": {ESCAPE: {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}},
+    "of metadata": {"__metadata__": {"licence": ESCAPE}, "model.1.weight": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}},
+    "deep": DEEP_JSON.encode(),
+}.items():  # fmt: skip
+    CASES[f"safetensors {name}"] = headed(header)
+CASES["safetensors of a long header"] = special(lambda path: path.write_bytes(b"\xff" * 8 + b"{}"), "x.safetensors")
+
+
+@case
+def a_hub_folder_with_code(folder: Path) -> tuple[str, dict[str, Any]]:
+    torchgan(folder)
+    for name in ("modeling.py", "__init__.py", "setup.py", "conftest.py", "torch.py", "yaml.py", "sitecustomize.py", "gan.py"):
+        (folder / name).write_text(f"open({str(folder / 'CANARY')!r}, 'w')")
+    (folder / "config.json").write_text(json.dumps({"auto_map": {"AutoModel": "modeling.X"}, "trust_remote_code": True}))
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n")
+    return ".", {}
+
+
+def carded(text: Any) -> Case:
+    def write(folder: Path) -> tuple[str, dict[str, Any]]:
+        torchgan(folder)
+        if callable(text):
+            text(folder / "README.md")
+        else:
+            (folder / "README.md").write_bytes(text if isinstance(text, bytes) else text.encode())
+        return "gan.pth", {}
+
+    return write
+
+
+for name, text in {
+    "escape": f"---\nlicense: {ESCAPE}\n---\n", "escape in a link": f"---\nlicense: other\nlicense_link: '{ESCAPE}'\n---\n",
+    "object": "---\nlicense: !!python/object/apply:os.system ['touch CANARY']\n---\n",
+    "lines": "---\n" + "license: x\n" * 5000 + "---\n", "long": "---\nlicense: " + "x" * 60_000 + "\n---\n",
+    "controls": "---\nlicense: a\x85b\u2028c\x0bd\u202ee\n---\n", "binary": b"---\nlicense: \xff\xfe\x00\n---\n",
+    "pipe": os.mkfifo, "zeros": lambda path: path.symlink_to("/dev/zero"), "folder": Path.mkdir, "loop": lambda path: path.symlink_to(path),
+    "list": "---\nlicense:\n" + "".join(f"- x{number}\n" for number in range(9000)) + "---\n",
+    "quotes": "---\nlicense: '" + "'" * 50_000 + "\n---\n", "spaces": "---\nlicense:" + " " * 60_000 + "x\n---\n",
+    "commercial": "---\nlicense: " + "non-commercial and " * 25 + "\n---\n",
+}.items():  # fmt: skip
+    CASES[f"card {name}"] = carded(text)
+
+
+@case
+def names_of_files_with_escapes(folder: Path) -> tuple[str, dict[str, Any]]:
+    torchgan(folder)
+    shutil.copy(folder / "gan.pth", folder / f"{ESCAPE}.pth")
+    return ".", {}
+
+
+@case
+def a_file_named_with_escapes(folder: Path) -> tuple[str, dict[str, Any]]:
+    torchgan(folder)
+    (folder / "gan.pth").rename(folder / f"{ESCAPE}.pth")
+    return f"{ESCAPE}.pth", {}
+
+
+@case
+def a_file_named_in_bytes(folder: Path) -> tuple[str, dict[str, Any]]:
+    torchgan(folder)
+    (folder / "gan.pth").rename(folder / os.fsdecode(b"\xff\xfe.pth"))
+    return os.fsdecode(b"\xff\xfe.pth"), {}
+
+
+@case
+def torchscript_named_pkl(folder: Path) -> tuple[str, dict[str, Any]]:
+    with zipfile.ZipFile(folder / "x.pkl", "w") as archive:
+        archive.writestr("g/code/__torch__.py", "import os")
+        archive.writestr("g/constants.pkl", pickle.dumps(()))
+        archive.writestr("g/data.pkl", pickle.dumps({}))
+    return "x.pkl", {}
+
+
+@case
+def a_zip_named_pkl(folder: Path) -> tuple[str, dict[str, Any]]:
+    with zipfile.ZipFile(folder / "x.pkl", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("../../x", "x" * 10**6)
+    return "x.pkl", {}
+
+
+@case
+def a_zip_of_many(folder: Path) -> tuple[str, dict[str, Any]]:
+    with zipfile.ZipFile(folder / "x.pt", "w") as archive:
+        for number in range(20_000):
+            archive.writestr(f"x/{number}", "")
+    return "x.pt", {}
+
+
 # -- the watched process ----------------------------------------------------------------------------------------------
 
 _FORBIDDEN = (
@@ -378,12 +975,14 @@ def watched(folder: str, seed: str = "", count: str = "0") -> None:
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         for path in sorted((root / "valid").iterdir()):  # what is imported at first use is no reader's doing
-            load(path, progress=False)
+            gan = load(path, progress=False)
+            _drawn(gan)
             convert(path, root / "warm", progress=False)
             shutil.rmtree(root / "warm")
-        for name in ("network.pkl", "nothing.safetensors"):
-            with contextlib.suppress(ArtifactError):
-                load(root / name, module=nn.Linear(1, 1), num_classes=1, latent_dim=1, progress=False)
+        for name in ("exported", "medigan", "torchscript"):
+            importlib.import_module(f"gan_augment.synthesizers.programs.{name}")
+        for dtype in _KINDS:
+            repr(torch.zeros(2).to(dtype))
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + (MEBIBYTES << 20)
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
@@ -404,6 +1003,12 @@ _NUMBERS: list[Any] = [
     float("nan"), float("inf"), 1e-320,
 ]  # fmt: skip
 _TEXTS: list[Any] = ["", "x", "N/A", ESCAPE, "a" * 3000, "../../etc/passwd", "\ud800", "0x" + "f" * 9000, "lrelu"]
+
+
+_KINDS = (
+    torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool, torch.complex64,
+    torch.float8_e4m3fn,
+)  # fmt: skip
 
 
 def _json_value(draw: random.Random) -> Any:
@@ -427,11 +1032,9 @@ def _value(draw: random.Random, root: Any) -> Any:
 
 def _tensor(draw: random.Random, tensor: Tensor) -> Tensor:
     """A tensor like another, with something wrong."""
-    kinds = (torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool, torch.complex64,
-             torch.float8_e4m3fn)  # fmt: skip
     flat = tensor.flatten()
     makes: list[Callable[[], Tensor]] = [
-        lambda: tensor.to(draw.choice(kinds)), lambda: tensor[None], lambda: flat, lambda: flat[:0],
+        lambda: tensor.to(draw.choice(_KINDS)), lambda: tensor[None], lambda: flat, lambda: flat[:0],
         lambda: flat[:1].reshape(()) if len(flat) else flat, lambda: tensor.transpose(0, -1) if tensor.ndim > 1 else flat,
         lambda: tensor[:1] if tensor.ndim else tensor, lambda: tensor[:0] if tensor.ndim else tensor,
         lambda: torch.full_like(tensor, draw.choice([0.0, float("nan"), float("inf"), -1e38])),
@@ -491,21 +1094,21 @@ def changed(root: Path, seed: int, number: int) -> tuple[str, Path, str]:
     path = root / "changed"
     shutil.rmtree(path, ignore_errors=True)
     shutil.copytree(source, path)
-    done = []
+    done: list[str] = []
     files = sorted(path.iterdir())
     file = draw.choice(files)
-    for _ in range(draw.choice([1, 1, 2, 3])):
-        with contextlib.suppress(KeyError, IndexError, TypeError):
-            if file.suffix in (".json", ".yaml"):
-                tree = json.loads(file.read_text())
-                done.append(_change(draw, tree, lambda: _json_value(draw)))
-                _write_text(draw, tree, file)
-            elif file.suffix == ".safetensors":
-                done.append(_change_safetensors(draw, file))
-            elif file.suffix != ".onnx":
-                tree = read_any(file)
-                done.append(_change(draw, tree, lambda tree=tree: _value(draw, tree)))
-                (write_pickle if file.suffix == ".pkl" else write_checkpoint)(tree, file)
+    times = draw.choice([1, 1, 2, 3])
+    with contextlib.suppress(Exception):  # a change that cannot be written is none
+        if file.suffix in (".json", ".yaml"):
+            tree = json.loads(file.read_text())
+            done = [_change(draw, tree, lambda: _json_value(draw)) for _ in range(times)]
+            _write_text(draw, tree, file)
+        elif file.suffix == ".safetensors":
+            done = [_change_safetensors(draw, file)]
+        elif file.suffix != ".onnx":
+            tree = read_any(file)
+            done = [_change(draw, tree, lambda: _value(draw, tree)) for _ in range(times)]
+            (write_pickle if file.suffix == ".pkl" else write_checkpoint)(tree, file)
     if draw.random() < 0.05:
         suffix = draw.choice([".pt", ".pkl", ".pth", ".safetensors", ".onnx", ".pt2", ".bin", ".ckpt"])
         file.rename(file.with_suffix(suffix))

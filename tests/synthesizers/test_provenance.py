@@ -1,7 +1,9 @@
 """What is known of weights: checks, wordings of licences, model cards, hashes."""
 
 import hashlib
+import io
 import json
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -332,6 +334,21 @@ def test_the_hash_of_a_file(tmp_path: Path, size: int, progress: bool, capfd: py
     (tmp_path / "w").write_bytes(content[:size])
     assert file_sha256(tmp_path / "w", progress) == hashlib.sha256(content[:size]).hexdigest()
     assert capfd.readouterr().err == ""
+
+
+def test_a_bar_on_a_terminal_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "w").write_bytes(bytes(5_000_000))
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for progress, shown in ((True, True), (False, False)):
+        monkeypatch.setattr("sys.stderr", Terminal())
+        file_sha256(tmp_path / "w", progress)
+        assert ("checking w" in sys.stderr.getvalue()) == shown  # type: ignore[attr-defined]
+    monkeypatch.setattr("sys.stderr", None)
+    file_sha256(tmp_path / "w")
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
