@@ -11,10 +11,11 @@ __all__ = ["eval_mode"]
 @contextlib.contextmanager
 def eval_mode(module: nn.Module) -> Iterator[None]:
     """Puts a module into eval mode, and each part of it back into the mode that it was in, on an error too."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
+    training = [part for part in module.modules() if part.training]
+    if training:
+        module.eval()
     try:
         yield
     finally:
-        for part, training in modes:
-            part.training = training
+        for part in training:
+            part.training = True

@@ -27,8 +27,9 @@ def checked_request(
         raise SynthesizerError(f"expected one seed for each label, found {len(labels)} labels and {len(seeds)} seeds")
     if (seeds < 0).any():
         raise SynthesizerError(f"expected seeds from 0 to 2**63 - 1, found {seeds.min()}")
-    outside = np.unique(labels[(labels < 0) | (labels >= num_classes)])
-    if len(outside):
+    unknown = (labels < 0) | (labels >= num_classes)
+    if unknown.any():
+        outside = np.unique(labels[unknown])
         names = "" if class_names is None else f" ({', '.join(class_names)})"
         raise SynthesizerError(
             f"expected labels from 0 to {num_classes - 1}{names}, found {', '.join(map(str, outside))}; "

@@ -109,8 +109,13 @@ def plain_inert(origin: str, args: tuple[Any, ...] = (), state: Any = None, item
 
 
 def write_pickle(tree: Any, path: Path) -> None:
-    with open(path, "wb") as file:
-        Pickler(file, 4).dump(tree)
+    most = sys.getrecursionlimit()
+    sys.setrecursionlimit(400_000)  # the reader may not need so much
+    try:
+        with open(path, "wb") as file:
+            Pickler(file, 4).dump(tree)
+    finally:
+        sys.setrecursionlimit(most)
 
 
 def write_checkpoint(tree: Any, path: Path) -> None:
