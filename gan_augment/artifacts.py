@@ -247,11 +247,12 @@ def pop_fitted_on(tensors: dict[str, Tensor], path: str | Path) -> FittedOn:
     Raises:
         ArtifactError: It is no column of int64.
     """
+    complete = tensors.pop("fitted_on_others", None) is None
     taken = {name: tensors.pop(name, torch.empty(0, dtype=torch.int64)) for name in ("fitted_on", "groups")}
     for name, hashes in taken.items():
         if hashes.ndim != 1 or hashes.dtype != torch.int64:
             raise ArtifactError(f"expected {name} to be hashes in {path}, found {hashes.dtype} {tuple(hashes.shape)}")
-    return FittedOn(taken["fitted_on"].numpy(), taken["groups"].numpy())
+    return FittedOn(taken["fitted_on"].numpy(), taken["groups"].numpy(), complete)
 
 
 def read_tensors(path: str | Path, most: int | None = None) -> dict[str, Tensor]:

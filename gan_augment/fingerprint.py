@@ -37,10 +37,12 @@ class FittedOn:
     Attributes:
         images: `(N,)` int64, sorted, distinct.
         groups: `(M,)` int64, sorted, distinct.
+        complete: Whether that is all; not where weights were released that others fitted.
     """
 
     images: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     groups: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    complete: bool = True
 
     @classmethod
     def of(cls, thing: Any) -> "FittedOn":
@@ -52,11 +54,13 @@ class FittedOn:
     def union(cls, *parts: "FittedOn") -> "FittedOn":
         """Returns all of several."""
         images, groups = ([getattr(part, name) for part in parts] for name in ("images", "groups"))
-        return cls(np.unique(np.concatenate(images)), np.unique(np.concatenate(groups)))
+        complete = all(part.complete for part in parts)
+        return cls(np.unique(np.concatenate(images)), np.unique(np.concatenate(groups)), complete)
 
     def tensors(self) -> dict[str, Tensor]:
         """Returns the hashes under the names that artifacts store them by."""
-        return {"fitted_on": torch.from_numpy(self.images), "groups": torch.from_numpy(self.groups)}
+        kept = {"fitted_on": torch.from_numpy(self.images), "groups": torch.from_numpy(self.groups)}
+        return kept if self.complete else {**kept, "fitted_on_others": torch.ones(1, dtype=torch.int64)}
 
     def __len__(self) -> int:
         return len(self.images)

@@ -18,7 +18,7 @@ from gan_augment.types import Synthesizer
 
 __all__ = ["cache_folder", "cached_pool"]
 
-_NEWEST = 2
+_NEWEST = 3
 """To be raised when pools are drawn in another way than before."""
 
 

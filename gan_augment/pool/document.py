@@ -72,6 +72,9 @@ def flattened(document: Mapping[str, Any]) -> dict[str, Any]:
     if len(drawn) > 1:
         about["needed"] = _summed([part.get("needed") or {} for part in drawn])
         about["notes"] = list(dict.fromkeys(note for part in drawn for note in part.get("notes") or ()))
+    if len(drawn) > 1:
+        about["licence"] = _licences([part.get("licence") for part in drawn])
+        about["origins"] = _distinct([one for part in drawn for one in part.get("origins") or ()])
     if len(drawn) < len(parts):  # some images were made elsewhere
         about |= {"like": None, "licence": None}
     return {**about, **document}
@@ -79,6 +82,12 @@ def flattened(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _common(values: list[Any]) -> Any:
     return values[0] if all(value == values[0] for value in values) else None
+
+
+def _licences(values: list[str | None]) -> str | None:
+    """Returns the licences of all parts; None where none is known."""
+    known = list(dict.fromkeys(value for value in values if value is not None))
+    return "; ".join([*known, "not known of one part"] if None in values else known) if known else None
 
 
 def _distinct(values: list[Any]) -> list[Any]:

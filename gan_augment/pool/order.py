@@ -17,6 +17,7 @@ from gan_augment.images import ImageSpec
 from gan_augment.pool.plan import as_json
 from gan_augment.selection.compose import extractors_of
 from gan_augment.source import RawView
+from gan_augment.synthesizers.combined import origins_of
 from gan_augment.types import IntArray, Selector, Synthesizer
 
 __all__ = ["Order", "deciding", "seen_by"]
@@ -159,6 +160,7 @@ class Order:
             "like": {"items": len(view), "identity": view.identity},
             "fingerprint": self.chain,
             "licence": self.licence,
+            "origins": origins_of(self.synthesizer),
             "versions": versions(),
             "settings": dict(settings),
         }

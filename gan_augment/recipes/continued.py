@@ -156,6 +156,11 @@ class ContinuedDiscriminator(_Standing):
             self.embed = nn.Embedding(spec.num_classes, width)
             nn.init.zeros_(self.embed.weight)
 
+    @property
+    def trunk(self) -> nn.Sequential:
+        """The blocks that images pass first, in that order: those of a resolution each."""
+        return nn.Sequential(*_blocks(self.inner))
+
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Returns logits `(N,)` for images `(N, C, *grid)` and labels `(N,)`."""
         return self.features_and_logits(images, labels)[1]
@@ -167,6 +172,14 @@ class ContinuedDiscriminator(_Standing):
         if self.embed is not None:
             logits = logits + (features * self.embed(labels)).sum(1) / features.shape[1] ** 0.5
         return features, logits
+
+
+def _blocks(network: nn.Module) -> list[nn.Module]:
+    """Returns the parts of a discriminator that images pass in turn: the longest list of children, or its children."""
+    lists = [list(module) for module in network.modules() if isinstance(module, nn.ModuleList)]
+    if lists:
+        return max(lists, key=len)
+    return [child for name, child in network.named_children() if name.startswith("b")]
 
 
 def _feature_width(inner: Any, channels: int, spec: NetworkSpec) -> int:

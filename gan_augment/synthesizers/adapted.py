@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from gan_augment.errors import ConfigError, SynthesizerError
-from gan_augment.fingerprint import FittedOn, hash_json
+from gan_augment.fingerprint import hash_json
 from gan_augment.images import ImageSpec, as_channels, resize, resize_masks
 from gan_augment.seeds import uniforms
 from gan_augment.source import RawView
 from gan_augment.synthesizers.checks import checked_request
+from gan_augment.synthesizers.combined import Combined
 from gan_augment.types import IntArray, NeedsParents, Samples, Synthesizer
 
 __all__ = ["AdaptedSynthesizer", "ClassMap", "adapt"]
@@ -23,7 +24,7 @@ ClassMap = Mapping[str, int | str | Sequence[int | str]]
 _STREAM = 5
 
 
-class AdaptedSynthesizer:
+class AdaptedSynthesizer(Combined):
     """A synthesizer whose classes are called as a dataset's, and whose images have a dataset's size and channels.
 
     Args:
@@ -40,25 +41,25 @@ class AdaptedSynthesizer:
         sources: Sequence[Sequence[int]],
         image_spec: ImageSpec | None,
     ) -> None:
-        self.synthesizer = synthesizer
+        super().__init__([synthesizer])
         self.class_names = None if classes is None else list(classes)
         self.num_classes = len(sources)
-        self.image_spec = image_spec
+        self.image_spec = synthesizer.image_spec if image_spec is None else image_spec
+        self._fits = image_spec is not None
         self._sources = [np.asarray(source, np.int64) for source in sources]
 
     def __repr__(self) -> str:
         return f"AdaptedSynthesizer({self.num_classes} classes, of {self.synthesizer!r})"
 
-    def __getattr__(self, name: str) -> Any:
-        if name in ("licence", "citation", "provenance", "fitted_on", "device", "other_parents"):
-            default = FittedOn() if name == "fitted_on" else torch.device("cpu") if name == "device" else None
-            return getattr(self.__dict__["synthesizer"], name, default)
-        raise AttributeError(name)
+    @property
+    def synthesizer(self) -> Any:
+        """Who draws."""
+        return self.parts[0]
 
-    def to(self, device: torch.device | str) -> Self:
-        """Moves the networks to a device; returns itself."""
-        self.synthesizer.to(device)  # type: ignore[attr-defined]
-        return self
+    @property
+    def names(self) -> list[str]:
+        """Class names; numbers where there are none."""
+        return self.class_names or [str(label) for label in range(self.num_classes)]
 
     def tuned(self, **knobs: Any) -> Self:
         """Returns this with a pretrained synthesizer's knobs turned; `truncation` by the names of the classes here.
@@ -66,37 +67,28 @@ class AdaptedSynthesizer:
         Raises:
             ConfigError: The synthesizer has no such knobs.
         """
-        inner: Any = self.synthesizer
+        inner = self.synthesizer
         if not hasattr(inner, "tuned"):
             raise ConfigError(f"expected a synthesizer with knobs, found {inner!r}")
         if isinstance(named := knobs.get("truncation"), Mapping):
+            index = {name: k for k, name in enumerate(self.names)}
+            if unknown := [repr(name) for name in named if name not in index]:
+                raise ConfigError(
+                    f"expected truncation= of classes by name, {', '.join(map(repr, index))}, found "
+                    f"{', '.join(unknown)}"
+                )
             own = inner.names
-            index = {name: k for k, name in enumerate(self.class_names or map(str, range(self.num_classes)))}
-            if unknown := [str(name) for name in named if name not in index]:
-                raise ConfigError(f"expected truncation= of classes {', '.join(index)}, found {', '.join(unknown)}")
             knobs["truncation"] = {own[k]: value for name, value in named.items() for k in self._sources[index[name]]}
         other = copy.copy(self)
-        other.synthesizer = inner.tuned(**knobs)
+        other.parts = [inner.tuned(**knobs)]
         return other
-
-    @property
-    def needs_parents(self) -> bool:
-        """Whether samples are made from real images."""
-        return isinstance(self.synthesizer, NeedsParents) and self.synthesizer.needs_parents
-
-    def bind(self, dataset: Any) -> Self:
-        """Gives the real images that parents are drawn from; returns itself."""
-        if isinstance(self.synthesizer, NeedsParents):
-            self.synthesizer.bind(dataset)
-        return self
 
     @property
     def fingerprint(self) -> dict[str, str]:
         """The chain of the synthesizer, and what was made of it."""
-        own = getattr(self.synthesizer, "fingerprint", {"weights": "unknown"})
-        spec = None if self.image_spec is None else self.image_spec.to_json()
-        told = [self.class_names, [source.tolist() for source in self._sources], spec]
-        return {**own, "adapted": hash_json(told)}
+        spec = self.image_spec if self._fits else None
+        told = [self.class_names, [source.tolist() for source in self._sources], spec and spec.to_json()]
+        return {**self.chains[0], "adapted": hash_json(told)}
 
     def sample(
         self, labels: npt.ArrayLike, seeds: npt.ArrayLike, *, conditions: Mapping[str, Tensor] | None = None
@@ -107,9 +99,9 @@ class AdaptedSynthesizer:
             SynthesizerError: There is no such class, or the synthesizer cannot draw it.
         """
         labels, seeds = checked_request(labels, seeds, self.num_classes, self.class_names)
-        drawn = self.synthesizer.sample(self._picked(labels, seeds), seeds, conditions=conditions)
+        drawn: Samples = self.synthesizer.sample(self._picked(labels, seeds), seeds, conditions=conditions)
         spec = self.image_spec
-        if spec is None:
+        if spec is None or not self._fits:
             return drawn
         images = resize(as_channels(drawn.images, spec.channels), spec.grid).clamp(-1, 1)
         masks = None if drawn.masks is None else resize_masks(drawn.masks, spec.grid)
@@ -150,8 +142,14 @@ def adapt(synthesizer: Any, *, class_map: ClassMap | None = None, like: Any = No
     if not isinstance(synthesizer, Synthesizer):
         raise ConfigError(f"expected a synthesizer, found {type(synthesizer).__name__}")
     view = None if like is None else RawView.of(like)
-    if view is not None and isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents:
-        synthesizer.bind(view)
+    if isinstance(synthesizer, NeedsParents) and synthesizer.needs_parents:
+        if synthesizer.image_spec is not None:
+            raise ConfigError(
+                f"expected a synthesizer that can be adapted, found {synthesizer!r}, which makes images of real ones "
+                "of one size and form; use it with such images"
+            )
+        if view is not None:
+            synthesizer.bind(view)
     names = None if synthesizer.class_names is None else list(synthesizer.class_names)
     sources: list[list[int]] = [[label] for label in range(synthesizer.num_classes)]
     if class_map is not None:
@@ -166,8 +164,11 @@ def adapt(synthesizer: Any, *, class_map: ClassMap | None = None, like: Any = No
 
 
 def _mapped(class_map: ClassMap, synthesizer: Synthesizer, wanted: Sequence[str] | None) -> list[list[int]]:
-    if not class_map:
-        raise ConfigError("expected classes in class_map=, found none")
+    if not isinstance(class_map, Mapping) or not class_map:
+        raise ConfigError(
+            "expected class_map= such as {'melanoma': 3, 'nevus': 0}, the dataset's classes by name, found "
+            f"{class_map!r}"
+        )
     if wanted is not None and (unknown := [str(name) for name in class_map if name not in wanted]):
         raise ConfigError(
             f"expected class_map= from the dataset's classes {', '.join(wanted)}, found {', '.join(unknown)}"

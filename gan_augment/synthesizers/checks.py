@@ -60,13 +60,20 @@ def match_classes(
         SynthesizerError: A needed class is not there.
     """
     if class_names is None:
-        found = np.array([i if i < num_classes else -1 for i in range(len(wanted))], dtype=np.int64)
+        if num_classes != len(wanted):
+            raise SynthesizerError(
+                f"expected a synthesizer of the dataset's {len(wanted)} classes, or one whose classes have names, "
+                f"found {num_classes} without names: say which is which with ga.adapt(gan, class_map="
+                f"{{{wanted[-1]!r}: 0}}) or class_names= where it is loaded or wrapped; for an unconditional generator "
+                "see ga.per_class and ga.labelled_by"
+            )
+        found = np.arange(num_classes)
     else:
         index = {name: i for i, name in enumerate(class_names)}
         found = np.array([index.get(name, -1) for name in wanted], dtype=np.int64)
     missing = [wanted[label] for label in needed if found[label] < 0]
     if missing:
-        has = f"{num_classes} unnamed classes" if class_names is None else ", ".join(class_names)
+        has = ", ".join(class_names or ())
         raise SynthesizerError(
             f"expected a synthesizer of the classes to be filled up, found that it lacks {', '.join(missing)} (it has "
             f"{has}); fit one on this dataset, or leave these classes out with sampling_strategy="
@@ -113,6 +120,8 @@ class Home:
 
 def _devices(synthesizer: Any) -> set[str]:
     """Returns the types of the devices that a synthesizer and its modules are on."""
+    if parts := getattr(synthesizer, "parts", None):
+        return {device for part in parts for device in _devices(part)}
     held = [synthesizer, *vars(synthesizer).values()] if hasattr(synthesizer, "__dict__") else [synthesizer]
     held += [module for value in held if isinstance(value, Mapping) for module in value.values()]
     modules = [module for module in held if isinstance(module, nn.Module)]

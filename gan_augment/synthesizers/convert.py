@@ -9,7 +9,7 @@ from typing import Any
 from gan_augment.artifacts import new_folder, refuse_existing, storing, versions, write_json
 from gan_augment.errors import ConfigError
 from gan_augment.synthesizers.load import FETCHING, Loaded, Wanted, opened
-from gan_augment.synthesizers.stored import PROGRAM, write_into
+from gan_augment.synthesizers.stored import PROGRAM, weights_of, write_into
 
 __all__ = ["convert"]
 
@@ -81,7 +81,7 @@ def _write_program(found: Loaded, work: Path, options: Mapping[str, Any], told: 
         "options": dict(options),
         "classes": told.get("class_names"),
         "beside": [path.name for path in found.beside],
-        "weights": found.synthesizer.weights,
+        "weights": weights_of(found.provenance.sha256, found.beside),
         "provenance": found.provenance.to_json(),
         "versions": versions(),
     }

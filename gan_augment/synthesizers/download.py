@@ -16,14 +16,17 @@ from gan_augment.errors import ArtifactError, ConfigError, StorageError, whole
 from gan_augment.synthesizers.provenance import file_sha256, source_of
 from gan_augment.synthesizers.web_cache import fetch_from_web
 
-__all__ = ["FILES_OF_WEIGHTS", "HUB_ID", "fetch", "hub_errors"]
+__all__ = ["FILES_OF_WEIGHTS", "HUB_ID", "SUFFIXES", "fetch", "hub_errors"]
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 """user/name of a repository."""
 
+SUFFIXES = (".pkl", ".pt", ".pth", ".bin", ".ckpt", ".model", ".safetensors", ".onnx", ".pt2")
+"""Of files of weights."""
+
 FILES_OF_WEIGHTS = (
-    *("*.safetensors", "*.json", "*.pt", "*.pth", "*.pkl", "*.bin", "*.onnx", "*.pt2", "*.yaml", "*.yml"),
-    *("README.md", "LICENSE*"),
+    *(f"*{suffix}" for suffix in SUFFIXES),
+    *("*.onnx.data", "*.json", "*.yaml", "*.yml", "README.md", "LICENSE*"),
 )
 """Which files of a repository are downloaded, as patterns."""
 

@@ -34,7 +34,8 @@ class Knobs:
             image a class. One number, or one for each class by name. Of a generator of styles, a style w becomes
             w_y + truncation (w - w_y), with the mean style w_y *of its class*: the released mean of all classes would
             pull rare classes towards common ones (Karras et al. 2019, section B, for one class). Of others the
-            latents are normals cut at 2, times truncation (Brock et al. 2019, section 3.1). None is neither.
+            latents are normals cut at 2, times truncation (Brock et al. 2019, section 3.1). None is neither, and so are
+            classes that are not named.
         layers: First layers of a generator of styles that are truncated; None for all.
         mixing: Probability that a sample's style is taken from a second one of its class from some layer on (Karras et
             al. 2019, section 3.1).
@@ -68,8 +69,11 @@ class Knobs:
                 latents anyhow.
         """
         named = self.truncation if isinstance(self.truncation, Mapping) else {}
-        if unknown := [str(name) for name in named if name not in classes]:
-            raise ConfigError(f"expected truncation= of classes {', '.join(classes)}, found {', '.join(unknown)}")
+        if unknown := [repr(name) for name in named if name not in classes]:
+            raise ConfigError(
+                f"expected truncation= of classes by name, {', '.join(map(repr, classes)):.300}, found "
+                f"{', '.join(unknown)}"
+            )
         styled = isinstance(network, Styled)
         turned = [name for name in ("mixing", "layers") if getattr(self, name) and not styled]
         turned += ["noise"] if self.noise != "const" and not network.noisy else []
@@ -88,7 +92,7 @@ class Knobs:
         return {**asdict(self), "truncation": named}
 
     def truncations(self, labels: IntArray, classes: Sequence[str]) -> Shares | None:
-        """Returns the truncation of each sample `(N,)`; None where there is none. Classes not named are not truncated.
+        """Returns the truncation of each sample `(N,)`; None where there is none, NaN for classes that are not named.
 
         Args:
             labels: `(N,)`.
@@ -97,7 +101,7 @@ class Knobs:
         if self.truncation is None:
             return None
         named = isinstance(self.truncation, Mapping)
-        by_class = [self.truncation.get(name, 1.0) if named else self.truncation for name in classes]  # type: ignore[union-attr]
+        by_class = [self.truncation.get(name, np.nan) if named else self.truncation for name in classes]  # type: ignore[union-attr]
         return np.asarray(by_class, np.float64)[labels]
 
 
@@ -119,24 +123,33 @@ class Latents:
 
         Args:
             other: Of the second sample.
-            truncation: `(N,)`, for normals that are cut and scaled.
+            truncation: `(N,)`, for normals that are cut and scaled; NaN for those that are not.
         """
         stream = _OTHER if other else _LATENTS
         if self._prior == "uniform":
             values = 2 * uniforms(self._seeds, self._dim, stream) - 1
-            return self._put(values if truncation is None else values * truncation[:, None])
+            return self._put(values if truncation is None else values * np.nan_to_num(truncation, nan=1.0)[:, None])
         if truncation is None:
             return self._put(normals(self._seeds, self._dim, stream))
-        return self._put(_cut(uniforms(self._seeds, self._dim, stream)) * truncation[:, None])
+        cut = _cut(uniforms(self._seeds, self._dim, stream)) * truncation[:, None]
+        plain = np.isnan(truncation)
+        if plain.any():
+            cut[plain] = normals(self._seeds[plain], self._dim, stream)
+        return self._put(cut)
 
     def between(self, share: float, truncation: Shares | None = None) -> Tensor:
-        """Returns latents `(N, dim)` on the arc from the first sample to the second (slerp; White 2016, 1609.04468)."""
+        """Returns latents `(N, dim)` on the arc from the first sample to the second (slerp; White 2016, 1609.04468).
+
+        Uniform latents go there as the normals of the same shares.
+        """
         first = self.drawn(truncation=truncation)
         if not share:
             return first
         second = self.drawn(other=True, truncation=truncation)
-        angle = torch.acos(torch.cosine_similarity(first, second, dim=1).clamp(-1, 1)).clamp_min(1e-6)[:, None]
-        return (torch.sin((1 - share) * angle) * first + torch.sin(share * angle) * second) / torch.sin(angle)
+        if self._prior == "uniform":
+            between: Tensor = 2 * torch.special.ndtr(_arc(_normal(first), _normal(second), share)) - 1
+            return between
+        return _arc(first, second, share)
 
     def crossovers(self, layers: int, chance: float) -> Tensor:
         """Returns for each sample `(N,)` the layer from which on the second style is taken; `layers` for never."""
@@ -151,6 +164,16 @@ class Latents:
 
     def _put(self, values: npt.NDArray[Any]) -> Tensor:
         return torch.from_numpy(values.astype(np.float32, copy=False)).to(self._device)
+
+
+def _arc(first: Tensor, second: Tensor, share: float) -> Tensor:
+    angle = torch.acos(torch.cosine_similarity(first, second, dim=1).clamp(-1, 1)).clamp_min(1e-6)[:, None]
+    return (torch.sin((1 - share) * angle) * first + torch.sin(share * angle) * second) / torch.sin(angle)
+
+
+def _normal(uniform: Tensor) -> Tensor:
+    shares: Tensor = torch.special.ndtri(((uniform + 1) / 2).clamp(1e-6, 1 - 1e-6))
+    return shares
 
 
 def _cut(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from gan_augment.errors import ArtifactError, ConfigError
+from gan_augment.fingerprint import hash_json
 from gan_augment.synthesizers.adapted import ClassMap, adapt
-from gan_augment.synthesizers.download import fetch
+from gan_augment.synthesizers.download import SUFFIXES, fetch
 from gan_augment.synthesizers.knobs import Knobs
 from gan_augment.synthesizers.opening import (
     PROGRAMS,
@@ -47,7 +48,7 @@ FETCHING: dict[str, Any] = {
 """Arguments of `load` that `fetch` takes, and what they are where they are not given."""
 
 KINDS = ("folder", *READERS, "biggan", *PROGRAMS, "medigan", "state_dict")
-_WEIGHTS = (".pkl", ".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".onnx", ".pt2")
+_LONGEST = 1000
 _OWN = (DESCRIPTION, PROGRAM.file, "synthesizer.json")
 
 
@@ -249,7 +250,7 @@ def opened(path_or_id: str | Path, wanted: Wanted, fetching: Mapping[str, Any]) 
         made = of_program(program, wanted.given, wanted.options)
         made.provenance, made.licence, made.citation = told, told.licence, told.citation
         beside = tuple(program.beside)
-        made.weights = weights_of(digest, beside)
+        made.weights = hash_json([weights_of(digest, beside), kind, _settled(wanted.options)])
     else:
         kind, found = read(path, kind, wanted.options)
         told = wanted.told(known, found)
@@ -270,22 +271,39 @@ def _own_folder(path: Path, wanted: Wanted) -> Loaded:
         )
         loaded = opened(stored.path, again, {"progress": False})
         kept = _known_better(stored.provenance, wanted)
-        loaded.synthesizer.provenance, loaded.synthesizer.licence = kept, kept.licence
+        made = loaded.synthesizer
+        made.provenance, made.licence, made.citation = kept, kept.licence, kept.citation
         return replace(loaded, provenance=kept)
     refuse(wanted.options, (), "a folder of this library")
     if (path / DESCRIPTION).is_file():
         pretrained = load_stored(path, anew=wanted.given)
-        card = replace(pretrained.provenance, licence=card_licence(path) or pretrained.licence)
-        pretrained.provenance = _known_better(card, wanted)
+        own = replace(pretrained.provenance, licence=_both(pretrained.licence, card_licence(path)))
+        pretrained.provenance = _known_better(own, wanted)
         return Loaded(synthesizer=pretrained, kind="folder", provenance=pretrained.provenance, path=path)
     refuse(wanted.given, (), "a synthesizer that was trained here")
     trained = load_trained(path)
-    trained.licence = wanted.licence or card_licence(path) or trained.licence
+    trained.licence = wanted.licence or _both(trained.licence, card_licence(path))
     return Loaded(synthesizer=trained, kind="folder", provenance=None, path=path)
+
+
+def _settled(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns options as JSON values; of a file its hash."""
+    is_file = {
+        name: isinstance(value, str | Path) and len(str(value)) < _LONGEST and Path(value).is_file()
+        for name, value in options.items()
+    }
+    return {name: file_sha256(value, False) if is_file[name] else value for name, value in options.items()}
 
 
 def _known_better(kept: Provenance, wanted: Wanted) -> Provenance:
     return replace(kept, licence=wanted.licence or kept.licence, citation=wanted.citation or kept.citation)
+
+
+def _both(own: str | None, card: str | None) -> str | None:
+    """Returns a folder's own licence and that of its model card, both where they differ."""
+    said = [licence for licence in (own, card) if licence is not None]
+    alike = len({licence.lower() for licence in said}) < 2
+    return (said[0] if said else None) if alike else f"{own} (its model card says {card})"
 
 
 def _weights_in(path: Path, kind: str | None) -> Path:
@@ -298,7 +316,7 @@ def _weights_in(path: Path, kind: str | None) -> Path:
         raise ArtifactError(
             f"expected a synthesizer in {path}, found no synthesizer.json or {DESCRIPTION} beside {WEIGHTS}"
         )
-    files = sorted(file for file in path.rglob("*") if file.suffix in _WEIGHTS and file.is_file())
+    files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
     if len(files) == 1:
         return files[0]
     names = ", ".join(str(file.relative_to(path)) for file in files[:8])

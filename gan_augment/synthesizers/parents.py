@@ -40,7 +40,8 @@ class Parents:
         empty = [self._classes[label] for label in np.unique(labels) if not len(self._rows[label])]
         if empty:
             raise SynthesizerError(
-                f"expected parents of every class in the bound dataset, found none of {', '.join(empty)}"
+                f"expected parents of every class in the bound dataset, found none of {', '.join(empty)}, but of "
+                f"{', '.join(self.view.classes)}; give class_names= or parents= of these where it is loaded"
             )
         if not len(labels):
             return labels

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, cast
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
@@ -60,7 +61,7 @@ class Pretrained:
         self.class_names: Sequence[str] | None = None if class_names is None else list(class_names)
         self.provenance = provenance
         self.discriminator = discriminator
-        self.fitted_on = FittedOn()
+        self.fitted_on = FittedOn(complete=False)
 
     @property
     def settings(self) -> Settings:
@@ -204,9 +205,10 @@ class PretrainedSynthesizer(Pretrained):
         if truncation is None:
             return network.with_noise(drawn, classes, latents.noise if knobs.noise == "random" else knobs.noise)
         images = drawn.new_empty(len(drawn), *self.image_shape)
-        for value in sorted(set(truncation.tolist())):
-            rows = torch.from_numpy(truncation == value)
-            images[rows] = network.truncated(drawn[rows], classes[rows], value)
+        for value in np.unique(truncation):
+            rows = torch.from_numpy(np.isnan(truncation) if np.isnan(value) else truncation == value)
+            own = drawn[rows], classes[rows]
+            images[rows] = network(*own) if np.isnan(value) else network.truncated(*own, float(value))
         return images
 
     def _styles(self, network: Styled, latents: Latents, classes: Tensor, truncation: Shares | None) -> Tensor:
@@ -221,7 +223,7 @@ class PretrainedSynthesizer(Pretrained):
         if truncation is None:
             return styles
         mean = torch.stack([self._mean(int(label)) for label in classes])[:, None]
-        kept = torch.from_numpy(truncation).to(style)[:, None, None].expand(-1, layers, 1)
+        kept = torch.from_numpy(np.nan_to_num(truncation, nan=1.0)).to(style)[:, None, None].expand(-1, layers, 1)
         beyond = torch.arange(layers, device=style.device) >= (layers if knobs.layers is None else knobs.layers)
         return torch.lerp(mean, styles, torch.where(beyond[:, None], 1.0, kept))
 

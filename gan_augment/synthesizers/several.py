@@ -1,7 +1,7 @@
 """Unconditional generators for several classes: one generator a class, or one whose images a judge labels."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from gan_augment.fingerprint import FittedOn, hash_json
 from gan_augment.images import ImageSpec, as_channels, resize
 from gan_augment.seeds import derive, row_seeds, uniforms
 from gan_augment.synthesizers.checks import checked_request
+from gan_augment.synthesizers.combined import Combined, conditions_for
 from gan_augment.types import Extractor, IntArray, NeedsParents, Samples, Synthesizer
 
 __all__ = ["LabelledSynthesizer", "PerClassSynthesizer", "labelled_by", "per_class"]
@@ -21,7 +22,7 @@ _AT_ONCE = 64
 _STREAM = 6
 
 
-class PerClassSynthesizer:
+class PerClassSynthesizer(Combined):
     """One synthesizer for each class; made by `per_class`.
 
     Args:
@@ -29,39 +30,20 @@ class PerClassSynthesizer:
     """
 
     def __init__(self, parts: Mapping[str, tuple[Synthesizer, int]]) -> None:
+        super().__init__([part for part, _ in parts.values()])
         self.class_names = list(parts)
         self.num_classes = len(parts)
-        self._parts = list(parts.values())
-        specs = [part.image_spec for part, _ in self._parts]
-        self.image_spec: ImageSpec | None = specs[0] if all(spec == specs[0] for spec in specs) else None
-        shapes = [getattr(part, "image_shape", None) for part, _ in self._parts]
-        self.image_shape: tuple[int, ...] | None = shapes[0] if all(shape == shapes[0] for shape in shapes) else None
-        said = [getattr(part, "licence", None) for part, _ in self._parts]
-        self.licence = None if None in said else "; ".join(dict.fromkeys(map(str, said)))
-        self.fitted_on = FittedOn.union(*(FittedOn.of(part) for part, _ in self._parts))
+        self._labels = [label for _, label in parts.values()]
 
     def __repr__(self) -> str:
         return f"PerClassSynthesizer({', '.join(self.class_names)})"
 
     @property
-    def needs_parents(self) -> bool:
-        """Whether one of them makes its samples from real images."""
-        return any(isinstance(part, NeedsParents) and part.needs_parents for part, _ in self._parts)
-
-    def bind(self, dataset: Any) -> Self:
-        """Gives the real images that parents are drawn from; returns itself."""
-        for part, _ in self._parts:
-            if isinstance(part, NeedsParents):
-                part.bind(dataset)
-        return self
-
-    @property
     def fingerprint(self) -> dict[str, str]:
         """The chain: a hash of those of all parts; unknown where one is."""
-        chains = [getattr(part, "fingerprint", {"weights": "unknown"}) for part, _ in self._parts]
-        known = all("unknown" not in chain.values() for chain in chains)
-        labels = [label for _, label in self._parts]
-        return {"weights": hash_json([chains, labels, self.class_names]) if known else "unknown"}
+        known = all("unknown" not in chain.values() for chain in self.chains)
+        told = [self.chains, self._labels, self.class_names]
+        return {"weights": hash_json(told) if known else "unknown"}
 
     def sample(
         self, labels: npt.ArrayLike, seeds: npt.ArrayLike, *, conditions: Mapping[str, Tensor] | None = None
@@ -72,25 +54,36 @@ class PerClassSynthesizer:
             SynthesizerError: There is no such class, or the parts draw images of different shapes.
         """
         labels, seeds = checked_request(labels, seeds, self.num_classes, self.class_names)
-        found: dict[int, tuple[IntArray, Samples]] = {}
+        found: list[tuple[Tensor, Samples]] = []
         for label in sorted(set(labels.tolist())) or [0]:
-            rows, (part, own) = np.flatnonzero(labels == label), self._parts[label]
-            given = None if conditions is None else {name: value[rows] for name, value in conditions.items()}
-            found[label] = rows, part.sample(np.full(len(rows), own), seeds[rows], conditions=given)
-        shapes = {tuple(drawn.images.shape[1:]) for _, drawn in found.values()}
-        if len(shapes) > 1:
-            raise SynthesizerError(
-                f"expected images of one shape from all parts, found {', '.join(map(str, sorted(shapes)))}; give each "
-                "as ga.adapt(part, like=train_set)"
-            )
-        images = torch.empty(len(labels), *shapes.pop())
-        parents = np.full(len(labels), -1, np.int64)
-        for rows, drawn in found.values():
-            images[torch.from_numpy(rows)] = drawn.images
-            if drawn.parents is not None:
-                parents[rows] = drawn.parents
-        told = any(drawn.parents is not None for _, drawn in found.values())
-        return Samples(images, parents=parents if told else None)
+            rows, part = np.flatnonzero(labels == label), self.parts[label]
+            at = torch.from_numpy(rows)
+            given = conditions_for(part, conditions, at)
+            own = np.full(len(rows), self._labels[label])
+            found.append((at, part.sample(own, seeds[rows], conditions=given)))
+        return _together(found, len(labels))
+
+
+def _together(found: list[tuple[Tensor, Samples]], count: int) -> Samples:
+    """Returns the samples of several parts, each at its rows; a part without masks has empty ones."""
+    shapes = {tuple(drawn.images.shape[1:]) for _, drawn in found}
+    if len(shapes) > 1:
+        raise SynthesizerError(
+            f"expected images of one shape from all parts, found {', '.join(map(str, sorted(shapes)))}; give each "
+            "as ga.adapt(part, like=train_set)"
+        )
+    images = torch.empty(count, *shapes.pop())
+    parents = np.full(count, -1, np.int64)
+    masks: Tensor | None = None
+    for rows, drawn in found:
+        images[rows] = drawn.images
+        if drawn.parents is not None:
+            parents[rows.numpy()] = drawn.parents
+        if drawn.masks is not None:
+            masks = drawn.masks.new_zeros(count, *drawn.masks.shape[1:]) if masks is None else masks
+            masks[rows] = drawn.masks
+    told = any(drawn.parents is not None for _, drawn in found)
+    return Samples(images, masks=masks, parents=parents if told else None)
 
 
 def per_class(parts: Mapping[str, Any]) -> PerClassSynthesizer:
@@ -131,7 +124,7 @@ def per_class(parts: Mapping[str, Any]) -> PerClassSynthesizer:
     return PerClassSynthesizer(taken)
 
 
-class LabelledSynthesizer:
+class LabelledSynthesizer(Combined):
     """A synthesizer whose images get the label that a judge gives them; made by `labelled_by`.
 
     A sample of a class is the first of a row of draws, each from a seed of its own, that the judge takes for that
@@ -148,14 +141,11 @@ class LabelledSynthesizer:
     def __init__(
         self, synthesizer: Synthesizer, judge: Extractor, classes: Sequence[str], confidence: float, tries: int
     ) -> None:
+        super().__init__([synthesizer])
         self.synthesizer, self.judge = synthesizer, judge
         self.class_names = list(classes)
         self.num_classes = len(self.class_names)
         self.confidence, self.tries = confidence, tries
-        self.image_spec = synthesizer.image_spec
-        self.image_shape: tuple[int, ...] | None = getattr(synthesizer, "image_shape", None)
-        self.licence = getattr(synthesizer, "licence", None)
-        self.fitted_on = FittedOn.union(FittedOn.of(synthesizer), FittedOn.of(judge))
         self._seen: ImageSpec | None = getattr(judge, "image_spec", None)
 
     def __repr__(self) -> str:
@@ -164,8 +154,13 @@ class LabelledSynthesizer:
     @property
     def fingerprint(self) -> dict[str, str]:
         """The chain: the synthesizer's, and judge and settings."""
-        own = getattr(self.synthesizer, "fingerprint", {"weights": "unknown"})
-        return {**own, "labelled": hash_json([self.judge.fingerprint, self.class_names, self.confidence, self.tries])}
+        told = [self.judge.fingerprint, self.class_names, self.confidence, self.tries]
+        return {**self.chains[0], "labelled": hash_json(told)}
+
+    @property
+    def fitted_on(self) -> FittedOn:
+        """Hashes of what synthesizer and judge were fitted on."""
+        return FittedOn.union(FittedOn.of(self.synthesizer), FittedOn.of(self.judge))
 
     def sample(
         self, labels: npt.ArrayLike, seeds: npt.ArrayLike, *, conditions: Mapping[str, Tensor] | None = None

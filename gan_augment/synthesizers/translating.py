@@ -20,6 +20,7 @@ from gan_augment.types import Samples
 __all__ = ["TranslatingSynthesizer"]
 
 _LEAST, _MOST = 16, 2048
+_BEYOND = 0.05
 
 
 class TranslatingSynthesizer(Pretrained):
@@ -138,7 +139,13 @@ class TranslatingSynthesizer(Pretrained):
         channels = given["source"].shape[1] if given.get("source", torch.empty(0)).ndim == 4 else None
         check_conditions(given, {"source": (len(labels), channels, None, None)}, self.architecture)
         if given:
-            return Samples(self._made(given["source"]))
+            source = given["source"]
+            if not source.is_floating_point() or (len(source) and float(source.abs().max()) > 1 + _BEYOND):
+                raise SynthesizerError(
+                    f"expected source images as floats in [-1, 1], found {source.dtype} up to "
+                    f"{float(source.abs().max()):.3g}; bring them there, or bind(dataset), which does"
+                )
+            return Samples(self._made(source))
         if self._bound is None or self._spec is None:
             raise SynthesizerError(
                 "expected real images to make samples from, found none: call bind(dataset) first, or give "

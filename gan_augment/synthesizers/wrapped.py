@@ -99,13 +99,15 @@ class WrappedSynthesizer:
     def fingerprint(self) -> dict[str, str]:
         """The chain: hashes of a module's weights, or of a program's file, and of the settings; of a function unknown.
 
-        Nor is anything known of a module without weights. A change of a module's code is not seen.
+        Nor is anything known of a module without weights. Numbers and texts that parts of a module keep as attributes
+        count; a change of its code is not seen.
         """
         state = {} if self._module is None else self._module.state_dict()
         own = type(self._module)
         settings = [
             f"{own.__module__}.{own.__qualname__}",
             repr(self._module),
+            {} if self._module is None else _plain_attributes(self._module),
             *(getattr(self._call, name, None) for name in ("latent_shape", "labels")),
             self.num_classes,
             self.image_shape,
@@ -113,7 +115,7 @@ class WrappedSynthesizer:
             self.class_names,
             None if self.image_spec is None else self.image_spec.to_json(),
         ]
-        weights = hash_tensors(state) if state else self.weights or "unknown"
+        weights = self.weights or (hash_tensors(state) if state else "unknown")
         return {"weights": weights, "settings": hash_json(settings)}
 
     def sample(
@@ -202,6 +204,16 @@ class WrappedSynthesizer:
                 GeneratorWarning,
                 stacklevel=3,
             )
+
+
+def _plain_attributes(module: nn.Module) -> dict[str, Any]:
+    """Returns what parts of a module keep as numbers, texts and tuples of them."""
+    plain = (bool, int, float, str, tuple, type(None))
+    found = {}
+    for where, part in module.named_modules():
+        kept = {name: value for name, value in vars(part).items() if isinstance(value, plain) and name != "training"}
+        found[where] = {name: value for name, value in kept.items() if not name.startswith("_")}
+    return found
 
 
 def wrap(

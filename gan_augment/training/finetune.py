@@ -1,6 +1,7 @@
 """Fine-tuning: a training that starts from a synthesizer's networks, its classes matched by name."""
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from gan_augment.artifacts import load_state
-from gan_augment.errors import ArtifactError, ConfigError
+from gan_augment.errors import ArtifactError, ConfigError, DataMismatchWarning
 from gan_augment.networks import NetworkSpec
 from gan_augment.recipes import Continued, Recipe
 from gan_augment.synthesizers import PretrainedSynthesizer, TrainedSynthesizer
@@ -77,6 +78,7 @@ def _put(trainer: Trainer, name: str, state: Mapping[str, Tensor], axes: Mapping
 def _continue(trainer: Trainer, init: PretrainedSynthesizer, spec: NetworkSpec, classes: Sequence[str]) -> None:
     """Gives a trainer the released weights; what a released network lacks for classes starts as the recipe has it."""
     every = _class_axes(trainer.recipe, spec)
+    there = _names_of(init, classes)
     given = {"generator": init.network.state_dict()}
     if init.discriminator is not None:
         given["discriminator"] = dict(init.discriminator.state)
@@ -87,9 +89,24 @@ def _continue(trainer: Trainer, init: PretrainedSynthesizer, spec: NetworkSpec, 
         own = {key: value.to(fresh[key].dtype) if key in fresh else value for key, value in own.items()}
         added = {key: value for key, value in fresh.items() if not key.startswith("inner.")}
         if "as_class" in added and init.network.num_classes:
-            added["as_class"] = _as_classes(added["as_class"], init.names, classes)
-        _put(trainer, name, {**added, **_matched(own, fresh, axes, init.names, classes)}, axes)
+            added["as_class"] = _as_classes(added["as_class"], there, classes)
+        _put(trainer, name, {**added, **_matched(own, fresh, axes, there, classes)}, axes)
     trainer.hands_over = False
+
+
+def _names_of(init: PretrainedSynthesizer, classes: Sequence[str]) -> list[str]:
+    """Returns the names of a synthesizer's classes; without any, they are the dataset's where there are as many."""
+    if init.class_names is not None or init.network.num_classes < 2:
+        return init.names
+    if init.num_classes == len(classes):
+        return list(classes)
+    warnings.warn(
+        f"the {init.num_classes} classes of {init!r} have no names, and the dataset has {len(classes)}: all start "
+        "anew. Give class_names= where it is loaded, to go on with those that are the same",
+        DataMismatchWarning,
+        stacklevel=5,
+    )
+    return init.names
 
 
 def _as_classes(default: Tensor, there: Sequence[str], here: Sequence[str]) -> Tensor:
@@ -104,6 +121,11 @@ def freeze_blocks(trainer: Trainer, count: int) -> None:
     Raises:
         ConfigError: There are fewer.
     """
+    if count and isinstance(trainer.recipe, Continued) and trainer.recipe.judge is None:
+        raise ConfigError(
+            f"expected freeze=0 with a new discriminator, found {count}: random weights are not worth keeping, and the "
+            "synthesizer brings none of its own"
+        )
     trunk = getattr(trainer.networks.get("discriminator"), "trunk", nn.Sequential())
     blocks = list(_with_weights(dict(trunk.named_children())).values())
     if count > len(blocks):

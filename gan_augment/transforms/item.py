@@ -77,7 +77,7 @@ class SynthesizeSameClass(v2.Transform):  # type: ignore[misc]  # torchvision ha
         if synthesizer is not None and synthesizer.image_spec is None:
             raise ConfigError(
                 "expected a synthesizer with an image_spec, which says what raw images look like, found none; give "
-                "wrap(..., image_spec=), or a pool"
+                "ga.adapt(gan, like=train_set), wrap(..., image_spec=), or a pool"
             )
 
     def extra_repr(self) -> str:

@@ -14,7 +14,7 @@ __all__ = ["CONVERT_EXAMPLE", "convert"]
 
 CONVERT_EXAMPLE = example(
     "gan-augment convert network-snapshot-005000.pkl runs/skin/gan --class nevus --class melanoma",
-    "gan-augment convert hf://user/name runs/gan --sha256 4f1e...",
+    "gan-augment convert hf://user/name/gan.pkl runs/gan --sha256 4f1e...",
     "gan-augment convert model=G_ema-best-weights-step=100000.pth runs/gan --option config=biggan.yaml",
     "gan-augment convert latest_net_G_A.pth runs/gan --class lesion --parent lesion=healthy",
     "gan-augment convert generator.onnx runs/gan --option num_classes=7 --licence cc-by-4.0",

@@ -46,7 +46,7 @@ def test_several_classes_are_drawn_alike_often_by_the_seed() -> None:
 @pytest.mark.parametrize(
     ("class_map", "told"),
     [
-        ({}, "expected classes in class_map="),
+        ({}, "expected class_map= such as"),
         ({"a": 8}, "0 to 7, found 8"),
         ({"a": -1}, "0 to 7, found -1"),
         ({"a": "x"}, "found 'x'"),
@@ -117,7 +117,28 @@ def test_knobs_by_the_datasets_names() -> None:
     images = tuned.sample([0, 0, 1], [1, 2, 3]).images
     torch.testing.assert_close(images[0], images[1], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(images[2], gan.sample([1], [3]).images[0], atol=1e-4, rtol=1e-4)
-    with pytest.raises(ConfigError, match="truncation= of classes rare, common, found z"):
+    with pytest.raises(ConfigError, match="by name, 'rare', 'common', found 'z'"):
         gan.tuned(truncation={"z": 0.5})
     with pytest.raises(ConfigError, match="a synthesizer with knobs"):
         adapt(toy_synthesizer()).tuned(truncation=0.5)
+    twice = adapt(gan, like=Pictures((5, 4), size=12, classes=["rare", "common"])).tuned(truncation={"rare": 0.0})
+    again = twice.sample([0, 0], [1, 2]).images
+    assert again.shape == (2, 1, 12, 12)
+    torch.testing.assert_close(again[0], again[1], atol=1e-4, rtol=1e-4)
+
+
+def test_what_cannot_be_adapted() -> None:
+    with pytest.raises(ConfigError, match="such as"):
+        adapt(numbered(), class_map=["a", "b"])  # type: ignore[arg-type]
+    trained = ga.fit(Pictures((9, 6, 5)), "dagan", steps=1, min_images=2, progress=False)
+    with pytest.raises(ConfigError, match="which makes images of real ones"):
+        adapt(trained, like=Pictures((9, 6, 5), size=24))
+
+
+def test_classes_without_names_are_not_guessed() -> None:
+    train = Pictures((6, 5))
+    with pytest.raises(SynthesizerError, match=r"the dataset's 2 classes, .* found 8 without names: .*class_map"):
+        ga.SyntheticPool.build(numbered(), train, selector=None, counts={"1": 2})
+    with pytest.raises(SynthesizerError, match=r"found 1 without names: .*ga.per_class"):
+        ga.SyntheticPool.build(style(0), train, selector=None, counts={"1": 2})
+    ga.SyntheticPool.build(adapt(numbered(), class_map={"1": 5}), train, selector=None, counts={"1": 2})

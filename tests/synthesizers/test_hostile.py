@@ -345,10 +345,22 @@ cases(
     },
     in_pickle("G_ema _init_kwargs"),
 )
-cases("stylegan2", {"clamp huge": HUGE, "clamp nan": float("nan"), "clamp text": "256"}, in_pickle("G_ema synthesis.b4.conv1 conv_clamp"))
-cases("stylegan2", {"gain huge": HUGE, "gain array": np.array([1, 2]), "gain nan": float("nan")}, in_pickle("G_ema mapping.fc0 bias_gain"))
+cases(
+    "stylegan2",
+    {"clamp huge": HUGE, "clamp nan": float("nan"), "clamp text": "256"},
+    in_pickle("G_ema synthesis.b4.conv1 conv_clamp"),
+)
+cases(
+    "stylegan2",
+    {"gain huge": HUGE, "gain array": np.array([1, 2]), "gain nan": float("nan")},
+    in_pickle("G_ema mapping.fc0 bias_gain"),
+)
 cases("stylegan2", {"discriminator gain huge": HUGE}, in_pickle("D mapping.fc0 bias_gain"))
-cases("stylegan2", {"discriminator group huge": HUGE, "discriminator group text": ESCAPE * 400}, in_pickle("D b4.mbstd group_size"))
+cases(
+    "stylegan2",
+    {"discriminator group huge": HUGE, "discriminator group text": ESCAPE * 400},
+    in_pickle("D b4.mbstd group_size"),
+)
 
 
 def _kernel(kernel: Tensor) -> Callable[[Any, Any], Any]:
@@ -408,11 +420,23 @@ cases(
     in_pickle("G_ema _modules"),
 )  # fmt: skip
 cases("stylegan2", {"module of an escape": lambda tree, m: {ESCAPE: node()}}, in_pickle("G_ema _modules"))
-cases("stylegan3", {"resolution huge": HUGE, "resolution nan": float("nan"), "resolution array": np.ones(2)}, in_pickle("G_ema img_resolution"))
+cases(
+    "stylegan3",
+    {"resolution huge": HUGE, "resolution nan": float("nan"), "resolution array": np.ones(2)},
+    in_pickle("G_ema img_resolution"),
+)
 cases("stylegan3", {"gain huge": HUGE, "gain bool": True}, in_pickle("G_ema mapping.fc0 bias_gain"))
-cases("stylegan3", {"bandwidth huge": HUGE, "bandwidth cyclic": lambda tree, m: m}, in_pickle("G_ema synthesis.input bandwidth"))
+cases(
+    "stylegan3",
+    {"bandwidth huge": HUGE, "bandwidth cyclic": lambda tree, m: m},
+    in_pickle("G_ema synthesis.input bandwidth"),
+)
 cases("stylegan3", {"scale huge": HUGE, "scale complex": 1j}, in_pickle("G_ema synthesis output_scale"))
-cases("stylegan3", {"layers 2**40": 2**40, "layers negative": -1, "layers array": np.arange(3)}, in_pickle("G_ema synthesis num_layers"))
+cases(
+    "stylegan3",
+    {"layers 2**40": 2**40, "layers negative": -1, "layers array": np.arange(3)},
+    in_pickle("G_ema synthesis num_layers"),
+)
 cases(
     "stylegan3",
     {f"made with {name}": {"conv_kernel": value, "first_cutoff": value, "use_radial_filters": value, "filter_size": value,
@@ -421,7 +445,11 @@ cases(
     in_pickle("G_ema _init_kwargs"),
 )  # fmt: skip
 cases("fastgan", {"classes 2**40": 2**40, "classes bool": True, "classes negative": -1}, in_pickle("G_ema c_dim"))
-cases("fastgan", {"resolution 2**40": 2**40, "resolution huge": HUGE, "resolution 0": 0}, in_pickle("G_ema img_resolution"))
+cases(
+    "fastgan",
+    {"resolution 2**40": 2**40, "resolution huge": HUGE, "resolution 0": 0},
+    in_pickle("G_ema img_resolution"),
+)
 R3GAN_KERNEL = "MainLayers.1.Layers.0.Resampler"
 cases(
     "r3gan",
@@ -467,12 +495,18 @@ for name, file, keys in (
     ("resnet", "latest_net_G_A.pth", ()), ("unet", "latest_net_G.pth", ()), ("biggan_deep", "pytorch_model.bin", ()),
     ("biggan", of_studiogan.NAME, ("state_dict",)), ("biggan", of_studiogan.NAME, ()),
 ):  # fmt: skip
-    cases(name, {f"{odd} in {'/'.join(keys) or 'the whole'}": v for odd, v in ODD_KEYS.items()}, in_checkpoint(file, *keys))
+    cases(
+        name,
+        {f"{odd} in {'/'.join(keys) or 'the whole'}": v for odd, v in ODD_KEYS.items()},
+        in_checkpoint(file, *keys),
+    )
 cases(
     "resnet",
     {
-        "spectral norms": lambda state: state.update({"model.10.conv_block.1.weight_orig": torch.ones(1)})
-        or state.pop("model.10.conv_block.1.weight"),
+        "spectral norms": lambda state: (
+            state.update({"model.10.conv_block.1.weight_orig": torch.ones(1)})
+            or state.pop("model.10.conv_block.1.weight")
+        ),
         "tied weights": lambda state: state.update(
             {"model.11.conv_block.2.running_mean": state["model.10.conv_block.2.running_mean"]}
         ),
@@ -531,8 +565,20 @@ cases(
     },
     text_of("config.yaml", of_studiogan.NAME),
 )  # fmt: skip
-cases("biggan", {f"yaml {tag}": tagged(tag) for tag in ("!!int ''", "!!float ''", "!!bool maybe", "!!timestamp x", "!!set {a}")}, text_of("config.yaml", of_studiogan.NAME))
-cases("biggan", {"yaml hexadecimal": tagged("0x" + "f" * 9000), "yaml octal": tagged("0" + "7" * 20_000), "yaml binary number": tagged("0b" + "1" * 30_000)}, text_of("config.yaml", of_studiogan.NAME))
+cases(
+    "biggan",
+    {f"yaml {tag}": tagged(tag) for tag in ("!!int ''", "!!float ''", "!!bool maybe", "!!timestamp x", "!!set {a}")},
+    text_of("config.yaml", of_studiogan.NAME),
+)
+cases(
+    "biggan",
+    {
+        "yaml hexadecimal": tagged("0x" + "f" * 9000),
+        "yaml octal": tagged("0" + "7" * 20_000),
+        "yaml binary number": tagged("0b" + "1" * 30_000),
+    },
+    text_of("config.yaml", of_studiogan.NAME),
+)
 cases("biggan", {"yaml escape in a name": model(g_info_injection=ESCAPE), "yaml escape in info": model(info_type=ESCAPE),
                  "yaml escape in a dataset": json.dumps({**of_studiogan.config(), "DATA": {**of_studiogan.BIGGAN["DATA"], "name": ESCAPE, "num_classes": 7}})}, text_of("config.yaml", of_studiogan.NAME))  # fmt: skip
 cases(
@@ -623,7 +669,15 @@ def in_about(file: str) -> Callable[[Path, Any], str]:
 
 
 cases("own", OWN_CHANGES, in_about("pretrained.json"))
-cases("own_translator", {name: change for name, change in OWN_CHANGES.items() if not name.startswith(("settings", "architecture of", "discriminator"))}, in_about("pretrained.json"))
+cases(
+    "own_translator",
+    {
+        name: change
+        for name, change in OWN_CHANGES.items()
+        if not name.startswith(("settings", "architecture of", "discriminator"))
+    },
+    in_about("pretrained.json"),
+)
 cases("own", {"digits": '{"kind": 1' + "0" * 9000 + "}", "deep": DEEP_JSON, "binary": b"\xff\x00" * 50, "pipe": os.mkfifo,
               "link": lambda path: path.symlink_to("/etc/passwd"), "zeros": lambda path: path.symlink_to("/dev/zero"),
               "folder": lambda path: path.mkdir()}, text_of("pretrained.json", "."))  # fmt: skip
@@ -645,7 +699,11 @@ PROGRAM_OPTIONS: dict[str, Any] = {
     "pairs of lists": [[["a"], 1]], "escape": {ESCAPE: 1}, "number": 7, "null": None, "text": "ab", "empty": "",
     "key": {"key": "x"}, "long": {"k" * 10**6: 1},
 }  # fmt: skip
-cases("program", {f"option {name}": {"options": value} for name, value in PROGRAM_OPTIONS.items()}, in_json("program.json"))
+cases(
+    "program",
+    {f"option {name}": {"options": value} for name, value in PROGRAM_OPTIONS.items()},
+    in_json("program.json"),
+)
 cases(
     "program",
     {
@@ -714,7 +772,17 @@ def empty_trained(**about: Any) -> Case:
     return write
 
 
-for number, about in enumerate([{}, {"recipe": {"name": "x"}}, {"spec": 7}, {"recipe": [], "classes": {}}, {"version": 10**400}, {"version": 2}, {"version": 3}]):
+for number, about in enumerate(
+    [
+        {},
+        {"recipe": {"name": "x"}},
+        {"spec": 7},
+        {"recipe": [], "classes": {}},
+        {"version": 10**400},
+        {"version": 2},
+        {"version": 3},
+    ]
+):
     CASES[f"trained {number}"] = empty_trained(**about)
 
 
@@ -732,7 +800,20 @@ for suffix in (".onnx", ".pt2", ".safetensors", ".zip", ".pt", ".bin", ".json", 
     CASES[f"checkpoint named {suffix}"] = renamed("torchgan", "gan.pth", f"x{suffix}")
     CASES[f"safetensors named {suffix}"] = renamed("own", "weights.safetensors", f"x{suffix}")
     CASES[f"onnx named {suffix}"] = renamed("program", "program.onnx", f"x{suffix}")
-for kind in ("network_pickle", "lucidrains", "studiogan", "torchgan", "translation", "biggan", "onnx", "pt2", "torchscript", "medigan", "folder", "state_dict"):
+for kind in (
+    "network_pickle",
+    "lucidrains",
+    "studiogan",
+    "torchgan",
+    "translation",
+    "biggan",
+    "onnx",
+    "pt2",
+    "torchscript",
+    "medigan",
+    "folder",
+    "state_dict",
+):
     CASES[f"pickle as {kind}"] = renamed("stylegan2", "network.pkl", "x.pkl", kind=kind)
     CASES[f"checkpoint as {kind}"] = renamed("torchgan", "gan.pth", "x.pth", kind=kind)
     CASES[f"state as {kind}"] = renamed("resnet", "latest_net_G_A.pth", "x.pth", kind=kind)
@@ -791,9 +872,20 @@ CASES["safetensors of a long header"] = special(lambda path: path.write_bytes(b"
 @case
 def a_hub_folder_with_code(folder: Path) -> tuple[str, dict[str, Any]]:
     torchgan(folder)
-    for name in ("modeling.py", "__init__.py", "setup.py", "conftest.py", "torch.py", "yaml.py", "sitecustomize.py", "gan.py"):
+    for name in (
+        "modeling.py",
+        "__init__.py",
+        "setup.py",
+        "conftest.py",
+        "torch.py",
+        "yaml.py",
+        "sitecustomize.py",
+        "gan.py",
+    ):
         (folder / name).write_text(f"open({str(folder / 'CANARY')!r}, 'w')")
-    (folder / "config.json").write_text(json.dumps({"auto_map": {"AutoModel": "modeling.X"}, "trust_remote_code": True}))
+    (folder / "config.json").write_text(
+        json.dumps({"auto_map": {"AutoModel": "modeling.X"}, "trust_remote_code": True})
+    )
     (folder / "README.md").write_text("---\nlicense: mit\n---\n")
     return ".", {}
 
@@ -895,7 +987,9 @@ def _watch(event: str, args: tuple[Any, ...]) -> None:
         return
     if event == "open" or event.startswith(_CHANGING):
         path = os.fsdecode(args[0]) if isinstance(args[0], str | bytes) else allowed[0]
-        if path.startswith(allowed[0]) or (not path.startswith("/") and event.startswith("os.")):  # of a folder's handle
+        if path.startswith(allowed[0]) or (
+            not path.startswith("/") and event.startswith("os.")
+        ):  # of a folder's handle
             return
     elif not event.startswith(_FORBIDDEN) or (event == "import" and str(args[0]).startswith("gan_augment.")):
         return
@@ -994,6 +1088,8 @@ def watched(folder: str, seed: str = "", count: str = "0") -> None:
     found = {}
     for case in sorted((root / "cases").iterdir()) if (root / "cases").is_dir() else []:
         about = json.loads((case / "case.json").read_text())
+        if os.environ.get("SHOW"):
+            print(case.name, file=sys.stderr, flush=True)
         found[case.name] = _outcome(case / about["path"], about["options"], root / "out")
     for number in range(int(count)):
         name, path, done = changed(root, int(seed), number)

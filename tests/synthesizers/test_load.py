@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,20 @@ import gan_augment as ga
 from gan_augment.errors import ArtifactError, ConfigError, LicenceWarning
 from gan_augment.networks.published.dcgan import TorchganSettings
 from gan_augment.seeds import normals
-from gan_augment.synthesizers import AdaptedSynthesizer, Knobs, PretrainedSynthesizer, TranslatingSynthesizer, load
+from gan_augment.synthesizers import (
+    AdaptedSynthesizer,
+    Knobs,
+    PretrainedSynthesizer,
+    TranslatingSynthesizer,
+    load,
+    per_class,
+)
 from gan_augment.synthesizers.convert import convert
 from gan_augment.synthesizers.stored import store
 from tests.helpers import Pictures, ToyGenerator
 from tests.networks.published.test_dcgan import SMALL, models, reference
 from tests.networks.published.test_translators import reference as translating
-from tests.synthesizers.programs.generators import ByNumber, seeded
+from tests.synthesizers.programs.generators import ByNumber, ByVector, seeded
 from tests.synthesizers.programs.test_medigan import FILES, config, packed
 from tests.synthesizers.readers.test_network_pickle import discriminator_of, foreign, generator_of, tree_of
 from tests.synthesizers.released import discriminator, style, translator
@@ -185,6 +193,44 @@ def test_medigan_only_where_trusted_and_pinned(tmp_path: Path) -> None:
     assert images.max() <= 1
     assert gan.licence == "MIT"
     gan._call.generator.program.call.close()
+
+
+def test_options_of_a_program_count(tmp_path: Path) -> None:
+    module, path = seeded(ByVector), tmp_path / "generator.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exported = torch.onnx.export(module, (torch.zeros(2, 5), torch.zeros(2, 6)), dynamo=True)
+        assert exported is not None
+        exported.save(str(path))
+    one = load(path, progress=False)
+    other = load(path, output=exported.model.graph.outputs[1].name, progress=False)  # what is chosen might be another
+    assert one.fingerprint == load(path, progress=False).fingerprint
+    assert one.fingerprint != other.fingerprint
+
+
+def test_pools_tell_where_the_weights_come_from(tmp_path: Path) -> None:
+    train = Pictures((6, 5, 4), size=16)
+    pool = ga.SyntheticPool.build(style(3), train, selector=None, counts={"2": 3}, reserve=1, out=tmp_path / "pool")
+    (origin,) = pool.about["origins"]
+    assert (origin["source"], origin["sha256"], origin["citation"]) == ("weights.pkl", "0" * 64, "Doe 2020")
+    other = style(3)
+    other.provenance = replace(other.provenance, source="other.pkl", licence="cc-by-nc-4.0")
+    pool.extend(other, train, selector=None, counts={"1": 3}, reserve=1)
+    pool = ga.SyntheticPool.open(tmp_path / "pool")
+    assert pool.about["licence"] == "cc-by-4.0; cc-by-nc-4.0"
+    assert [one["source"] for one in pool.about["origins"]] == ["weights.pkl", "other.pkl"]
+    pool.export(tmp_path / "out", "folder")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "other.pkl" in card
+    assert "cc-by-nc-4.0" in card
+
+
+def test_what_released_weights_were_fitted_on_is_not_known(tmp_path: Path) -> None:
+    train, test = Pictures((6, 5, 4), size=16), Pictures((3, 3, 3), size=16, seed=9)
+    pool = ga.SyntheticPool.build(style(3), train, selector=None, counts={"2": 3}, reserve=1, out=tmp_path / "pool")
+    for thing in (style(3), pool, ga.SyntheticPool.open(tmp_path / "pool"), per_class({"a": style(0)})):
+        with pytest.warns(ga.DataMismatchWarning, match="draws on weights that others released"):
+            ga.check_no_overlap(test, thing)
 
 
 def test_a_state_dict_of_a_module_of_ones_own(tmp_path: Path) -> None:

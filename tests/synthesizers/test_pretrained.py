@@ -11,6 +11,7 @@ from gan_augment.errors import ConfigError, SynthesizerError
 from gan_augment.networks.published import Styled
 from gan_augment.seeds import derive, normals, row_seeds
 from gan_augment.synthesizers import Knobs, PretrainedSynthesizer
+from gan_augment.synthesizers.knobs import Latents
 from gan_augment.types import Synthesizer
 from tests.synthesizers.released import dcgan, style
 
@@ -104,6 +105,21 @@ def test_truncated_latents_are_cut_normals() -> None:
         assert latents.std().item() == pytest.approx(0.8796 * value, rel=0.05)  # of normals cut at 2
 
 
+def test_classes_that_are_not_named_are_drawn_as_before() -> None:
+    for synthesizer in (style(class_names=["a", "b", "c"]), dcgan(class_names=["a", "b", "c"])):
+        plain, cut = drawn(synthesizer), drawn(synthesizer, truncation={"b": 0.2})
+        torch.testing.assert_close(cut[LABELS != 1], plain[LABELS != 1], atol=1e-5, rtol=1e-5)
+        assert (cut[LABELS == 1] - plain[LABELS == 1]).abs().max() > 1e-3
+
+
+def test_uniform_latents_stay_uniform_between_two_samples() -> None:
+    latents = Latents(row_seeds(0, 0, 400), 50, "uniform", torch.device("cpu"))
+    middle = latents.between(0.5)
+    assert middle.abs().max() <= 1
+    assert middle.std().item() == pytest.approx(3**-0.5, rel=0.03)
+    torch.testing.assert_close(latents.between(1.0), latents.drawn(other=True), atol=1e-4, rtol=1e-4)
+
+
 def test_mixing_takes_a_second_style_of_the_class_from_some_layer_on() -> None:
     synthesizer = style()
     network = synthesizer.network
@@ -138,8 +154,6 @@ def test_interpolation_goes_from_one_sample_to_another_of_the_class() -> None:
 
 def test_latents_stay_as_long_between_two_samples() -> None:
     """The norm of the middle of the arc is about that of its ends, where the middle of the chord is shorter."""
-    from gan_augment.synthesizers.knobs import Latents
-
     latents = Latents(row_seeds(0, 0, 200), 128, "normal", torch.device("cpu"))
     middle = latents.between(0.5)
     assert middle.norm(dim=1).mean().item() == pytest.approx(128**0.5, rel=0.02)
@@ -168,7 +182,7 @@ def test_an_unconditional_generator_has_one_class() -> None:
     [
         (style, {"truncation": 1.5}, "truncation= from 0 to 1"),
         (style, {"truncation": {"0": -1}}, "truncation= from 0 to 1"),
-        (style, {"truncation": {"zebra": 0.5}}, "truncation= of classes 0, 1, 2, found zebra"),
+        (style, {"truncation": {"zebra": 0.5}}, "by name, '0', '1', '2', found 'zebra'"),
         (style, {"mixing": 2}, "mixing= from 0 to 1"),
         (style, {"noise": "loud"}, "noise= 'const', 'random' or 'none'"),
         (style, {"layers": -1}, "layers="),

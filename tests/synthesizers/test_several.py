@@ -1,5 +1,7 @@
 """Unconditional generators for several classes: one a class, or labelled by a judge."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from gan_augment.seeds import uniforms
 from gan_augment.synthesizers import labelled_by, per_class, wrap
 from gan_augment.types import Features, Synthesizer
 from tests.helpers import Pictures, toy_synthesizer
-from tests.synthesizers.released import dcgan, style
+from tests.synthesizers.released import dcgan, style, translator
 
 
 def test_one_generator_a_class() -> None:
@@ -28,6 +30,39 @@ def test_one_generator_a_class() -> None:
     assert gan.licence == "cc-by-4.0"
     assert gan.fingerprint != per_class({"nevus": b, "melanoma": a, "other": (both, 2)}).fingerprint
     assert not gan.needs_parents
+
+
+def test_parts_that_make_images_of_images(tmp_path: Path) -> None:
+    train = Pictures((9, 6, 5), channels=3, size=16)
+    made, drawn = translator(class_names=["2"], parents={"2": "0"}), dcgan(0)
+    gan = per_class({"2": made, "1": drawn})
+    assert gan.needs_parents
+    live = ga.GANAugmentedDataset(
+        train, gan, sampling_strategy={"2": 9, "1": 9}, synthetic_share=1.0, live=True
+    )  # which draws each as it is to be drawn
+    labels = [int(live[row][1]) for row in range(len(train), len(live))]
+    assert sorted(set(labels)) == [1, 2]
+    pool = ga.SyntheticPool.build(gan, train, selector=None, counts={"1": 3, "2": 3}, reserve=1)
+    parents = pool.candidates().parents[pool.candidates().labels == 2]
+    assert set(ga.RawView.of(train).targets[parents]) == {0}
+
+
+def test_licences_of_parts_are_joined() -> None:
+    by, unknown = style(0), style(0)
+    unknown.provenance = replace(unknown.provenance, licence=None)
+    nc = style(0)
+    nc.provenance = replace(nc.provenance, licence="cc-by-nc-4.0")
+    assert per_class({"a": by, "b": nc}).licence == "cc-by-4.0; cc-by-nc-4.0"
+    assert per_class({"a": nc, "b": unknown}).licence == "cc-by-nc-4.0; not known of one of its parts"
+    assert per_class({"a": unknown}).licence is None
+    assert [one["licence"] for one in per_class({"a": by, "b": nc}).origins] == ["cc-by-4.0", "cc-by-nc-4.0"]
+
+
+def test_where_the_networks_are() -> None:
+    from gan_augment.synthesizers.checks import _devices
+
+    assert _devices(per_class({"a": style(0), "b": dcgan(0)})) == {"cpu"}
+    assert _devices(labelled_by(per_class({"a": style(0).to("meta")}), LightJudge())) == {"meta"}
 
 
 def test_parts_are_matched_by_name() -> None:

@@ -299,6 +299,13 @@ def test_a_sample_that_depends_on_its_batch_is_told_of() -> None:
         wrap(generate, num_classes=2, latent_dim=3, image_shape=(1, 8, 8)).sample([0, 1], [1, 2])
 
 
+def test_attributes_of_a_module_count() -> None:
+    one, other = Told(), Told()
+    other.psi = 0.7
+    assert wrap(one).fingerprint["settings"] != wrap(other).fingerprint["settings"]
+    assert wrap(one).fingerprint == wrap(Told()).fingerprint
+
+
 def test_licence_and_citation_are_carried() -> None:
     synthesizer = wrap(Told(), licence="CC-BY-4.0", citation="Doe 2020")
     assert (synthesizer.licence, synthesizer.citation) == ("CC-BY-4.0", "Doe 2020")

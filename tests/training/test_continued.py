@@ -1,4 +1,4 @@
-"""fit(init=) of pretrained synthesizers: released weights are trained on, with a released discriminator or a new one."""
+"""fit(init=) of pretrained synthesizers: released weights are trained on, with their discriminator or a new one."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,11 +30,11 @@ def continued(init: Any, dataset: Any = TRAIN, **settings: Any) -> Any:
         (style(3, discriminator=discriminator(3)), TRAIN),
         (style(0, discriminator=discriminator(0)), TRAIN),
         (style(3), TRAIN),
-        (style(5, discriminator=discriminator(5)), TRAIN),
+        (style(5, discriminator=discriminator(5), class_names=list("01abc")), TRAIN),
         (style(3, img_channels=3, discriminator=discriminator(3, img_channels=3)), TRAIN),
         (dcgan(3), COLOUR),
         (dcgan(0), COLOUR),
-        (dcgan(4), TRAIN),
+        (dcgan(4, class_names=list("a012")), TRAIN),
     ],
     ids=["both", "unconditional", "new judge", "other classes", "colour to grey", "dcgan", "dcgan of none", "grey"],
 )
@@ -72,13 +72,42 @@ def test_classes_go_to_those_of_the_same_name() -> None:
     assert not any(torch.allclose(new, init.sample([k], [4]).images, atol=1e-3) for k in range(3))
 
 
+def test_classes_without_names_are_those_of_the_dataset_where_there_are_as_many() -> None:
+    gan = continued(style(3, discriminator=discriminator(3)), NAMED, steps=1, learning_rate=1e-12)
+    expected = style(3).sample([0, 1, 2], [4, 5, 6]).images
+    torch.testing.assert_close(gan.sample([0, 1, 2], [4, 5, 6]).images, expected, atol=1e-4, rtol=1e-4)
+    with pytest.warns(ga.DataMismatchWarning, match="the 5 classes of .* have no names, and the dataset has 3"):
+        continued(style(5), NAMED, steps=1)
+
+
+def test_first_blocks_of_a_released_discriminator_stay(tmp_path: Path) -> None:
+    judge = discriminator(3)
+    recipe = Continued.of(style(3, discriminator=judge), steps=2, batch_size=8)
+    init = style(3, discriminator=judge)
+    gan = ga.fit(TRAIN, recipe, init=init, freeze=1, progress=False, min_images=1, watch_every=0)
+    moved = gan.networks["discriminator"].state_dict()
+    weights = {name: value for name, value in judge.state.items() if value.is_floating_point()}
+    still = {name for name, value in weights.items() if torch.equal(moved[f"inner.{name}"], value)}
+    assert {name for name in weights if name.startswith("b16.")} <= still
+    assert not {name for name in weights if name.startswith("b8.") and "filter" not in name} & still
+    with pytest.raises(ConfigError, match="freeze=0 with a new discriminator, found 1"):
+        ga.fit(TRAIN, init=style(3), freeze=1, steps=1, progress=False, min_images=1)
+
+
+def test_the_licence_is_kept(tmp_path: Path) -> None:
+    gan = continued(style(3), steps=1)
+    assert gan.licence == "cc-by-4.0"
+    gan.save(tmp_path / "gan")
+    assert load(tmp_path / "gan").licence == "cc-by-4.0"
+
+
 def test_auto_is_the_recipe_that_goes_on() -> None:
     gan = ga.fit(TRAIN, init=style(3), steps=1, progress=False, min_images=1, watch_every=0)
     assert gan.recipe.name == "continued"
 
 
 def test_what_cannot_go_on() -> None:
-    with pytest.raises(ConfigError, match="recipe='auto', or Continued.of"):
+    with pytest.raises(ConfigError, match=r"recipe='auto', or Continued\.of"):
         ga.fit(TRAIN, "dagan", init=style(3), steps=1, progress=False)
     with pytest.raises(ConfigError, match="expected init=, a pretrained synthesizer"):
         ga.fit(TRAIN, Continued(steps=1), progress=False, min_images=1)

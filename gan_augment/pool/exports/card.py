@@ -59,6 +59,7 @@ def _body(pool: SyntheticPool, mark: Mark, reading: str, notes: Sequence[str]) -
         f"{'x'.join(map(str, pool.form.shape or ()))}",
         f"- Licence: `{mark.licence.replace('`', ' ')}`",
         f"- Made with: {mark.software}; pool `{mark.pool}`, drawn with the seed `{_seed(pool)}`",
+        *[f"- Weights: {_origin(origin)}" for origin in pool.about.get("origins") or ()],
         *[f"- {note}" for note in notes],
         "",
         "## Reading it",
@@ -80,6 +81,13 @@ def _body(pool: SyntheticPool, mark: Mark, reading: str, notes: Sequence[str]) -
         "```json\n" + _json(dict(mark.chain) or "unknown", indent=2) + "\n```",
         "",
     ]
+
+
+def _origin(origin: object) -> str:
+    """Returns where weights come from in one line; what a document says of it is text of others."""
+    told = origin if isinstance(origin, dict) else {}
+    parts = [f"{name} {told[name]}" for name in ("source", "sha256", "licence", "citation") if told.get(name)]
+    return plain(", ".join(parts), 500)
 
 
 def _seed(pool: SyntheticPool) -> str:

@@ -83,8 +83,7 @@ def read_folder(path: str | Path) -> Found:
         form="BigGAN-deep of pytorch-pretrained-biggan",
         generator=Part(architecture="biggan_deep", settings=settings, state=state),
         citation=_CITATION,
-        licence=_LICENCE,
-        notes=notes,
+        notes=[*notes, f"licence: {_LICENCE}"],
     )
 
 

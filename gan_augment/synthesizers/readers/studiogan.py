@@ -82,8 +82,11 @@ def read(tree: Any, path: Path, *, config: str | Path | None = None) -> Found:
         form="StudioGAN checkpoint",
         generator=generator.part,
         citation=f"{generator.citation}; trained with StudioGAN: {_STUDIO}",
-        licence=f"the file names none; the code is under {_NVIDIA if styled else _MIT}: ask whoever made the weights",
-        notes=[*generator.notes, *_notes(told, path)],
+        notes=[
+            *generator.notes,
+            *_notes(told, path),
+            f"the file names no licence; the code is under {_NVIDIA if styled else _MIT}: ask whoever made the weights",
+        ],
         about={
             "backbone": told.backbone,
             "dataset": told.text("DATA", "name", "CIFAR10"),
