@@ -48,6 +48,11 @@ class Combined:
         return _joined([getattr(part, "citation", None) for part in self.parts], None)
 
     @property
+    def provenance(self) -> Any:
+        """Where the weights of the only part come from; None for several parts: see `origins`."""
+        return getattr(self.parts[0], "provenance", None) if len(self.parts) == 1 else None
+
+    @property
     def origins(self) -> list[dict[str, Any]]:
         """Where the weights of all parts come from, as JSON values."""
         return [origin for part in self.parts for origin in origins_of(part)]

@@ -173,6 +173,9 @@ class WrappedSynthesizer:
                 )
         if (low, high) != (-1.0, 1.0):
             drawn = (drawn - low).mul_(2 / (high - low)).sub_(1)
+        elif low <= least and most <= high:
+            into.copy_(drawn)
+            return
         torch.clamp(drawn, -1, 1, out=into)
 
     def _look(self, label: IntArray, seed: IntArray, before: Tensor) -> None:

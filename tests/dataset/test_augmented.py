@@ -608,7 +608,7 @@ def test_a_pool_of_another_fold_is_told_of() -> None:
     folds = [[i for i in range(80) if i % 5 != fold] for fold in (0, 1)]
     one, other = (Subset(base, fold) for fold in folds)
     assert view(one).targets.tolist() == view(other).targets.tolist()
-    pool = pool_for(one)
+    pool = pool_for(one, toy_synthesizer(2))
     augmented(one, pool)
     with pytest.warns(DataMismatchWarning, match="another dataset"):
         train = augmented(other, pool)

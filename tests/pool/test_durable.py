@@ -91,7 +91,7 @@ def test_a_second_builder_is_told(tmp_path: Path) -> None:
     command = [*SCRIPT, "slowly", str(tmp_path), "none"]
     with subprocess.Popen(command, cwd=ROOT, env=ENV, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None
-        for _ in range(3):
+        for _ in range(6):  # three before it takes the place: to see the shape, and that the label matters
             assert first.stdout.readline() == "drawing\n"
         with pytest.raises(ArtifactError, match=r"expected nobody else to work on the pool .* found that another"):
             build(tmp_path / "pool", "none")
@@ -163,7 +163,7 @@ def test_what_is_finished_is_not_drawn_again(tmp_path: Path) -> None:
     stopped(tmp_path / "pool")
     calls: list[int] = []
     build(tmp_path / "pool", "none", synthesizer(calls=lambda: calls.append(1)))
-    assert len(calls) == 1 + 4 + 3 * 4  # a sample to see its shape, a chunk to see whether it is the same, three shards
+    assert len(calls) == 1 + 2 + 4 + 3 * 4  # to see the shape, that the label matters, that a chunk is the same; shards
 
 
 def test_a_pool_that_is_whole_is_opened(tmp_path: Path) -> None:

@@ -346,7 +346,7 @@ def test_licences_go_with_the_images() -> None:
     pool = build(None, licence="CC-BY-4.0")
     assert pool.about["licence"] == "CC-BY-4.0"
     assert build(None).about["licence"] is None
-    assert SyntheticPool.merge([pool, build(None, seed=4)]).about["licence"] is None
+    assert SyntheticPool.merge([pool, build(None, seed=4)]).about["licence"] == "CC-BY-4.0; not known of one part"
     with pytest.raises(ConfigError, match="licence= as text"):
         build(None, licence=4)
 

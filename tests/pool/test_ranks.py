@@ -45,14 +45,17 @@ def test_one_two_and_three_processes_draw_the_same_pool(tmp_path: Path, kind: st
         assert len(seen) == 1
     alone, together = drawn(tmp_path / "1")[0], drawn(tmp_path / "3")
     assert max(together) < alone  # five shards: two, two and one
-    each, shards = 1 + 8, 5 * 4  # to see the shape and to set limits; chunks, of four calls each
+    each, shards = (
+        1 + 2 + 8,
+        5 * 4,
+    )  # to see the shape, that the label matters, and to set limits; chunks, of four calls
     assert alone == each + shards
     assert sum(together) == 3 * (each + 4) + shards  # and a chunk, to see whether all draw the same
 
 
 def test_a_process_that_dies_is_taken_up_again(tmp_path: Path) -> None:
     build(tmp_path / "alone", "rows")
-    died = launch(3, tmp_path / "ranks", "rows", 1, 14)  # in its second shard
+    died = launch(3, tmp_path / "ranks", "rows", 1, 16)  # in its second shard
     assert died.returncode != 0
     with pytest.raises(Exception, match="still being drawn"):
         SyntheticPool.open(tmp_path / "ranks" / "pool")
