@@ -13,7 +13,12 @@ from torch.nn import functional
 
 from gan_augment.errors import ConfigError, SynthesizerError
 from gan_augment.networks.published.base import LayerNoise, Published, Settings
-from gan_augment.networks.published.stylegan2_layers import bounded, layout, spare
+from gan_augment.networks.published.stylegan2_layers import (
+    Sized,
+    bounded,
+    layout,
+    spare,
+)
 
 __all__ = ["FastGAN", "FastGANSettings"]
 
@@ -189,7 +194,7 @@ class Gate(nn.Module):
         return torch.mul(late, scale[:, :, None, None], out=spare(late))
 
 
-class FastGAN(Published):
+class FastGAN(Sized, Published):
     """Generator of "Towards Faster and Stabilized GAN Training for High-fidelity Few-shot Image Synthesis".
 
     In evaluation mode normalisation uses the statistics of the training. The original draws new noise at every call;
@@ -223,11 +228,6 @@ class FastGAN(Published):
         self.last = nn.Conv2d(settings.width(settings.img_resolution), settings.img_channels, 3, padding=1)
 
     @property
-    def latent_dim(self) -> int:
-        """Length of the latents, which are standard normal."""
-        return self.settings.z_dim
-
-    @property
     def truncates(self) -> bool:
         """Whether shorter latents make more typical images: no, they are scaled to one length first."""
         return False
@@ -236,16 +236,6 @@ class FastGAN(Published):
     def noisy(self) -> bool:
         """Whether layers take noise."""
         return True
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes; 0 for a generator that knows none."""
-        return self.settings.c_dim
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """`(C, H, W)`."""
-        return (self.settings.img_channels, self.settings.img_resolution, self.settings.img_resolution)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Returns images `(N, C, H, W)`, nominally in [-1, 1], without noise, for latents `(N, z_dim)`."""

@@ -20,6 +20,7 @@ from gan_augment.networks.published.stylegan2_layers import (
     EqualConv,
     Mapping,
     SharedSettings,
+    Sized,
     activated,
     bounded,
     clamped,
@@ -217,7 +218,7 @@ def _noise_of(layer: ModulatedConv, number: int, noise: LayerNoise) -> Tensor | 
     return noise(number, (layer.resolution, layer.resolution)).to(layer.noise_const)
 
 
-class StyleGAN2(Styled):
+class StyleGAN2(Sized, Styled):
     """Generator of "Analyzing and Improving the Image Quality of StyleGAN".
 
     Args:
@@ -232,21 +233,6 @@ class StyleGAN2(Styled):
         super().__init__(settings)
         self.synthesis = Synthesis(settings)
         self.mapping = Mapping(settings, settings.z_dim, settings.w_dim, mean_style=settings.mean_style)
-
-    @property
-    def latent_dim(self) -> int:
-        """Length of the latents, which are standard normal."""
-        return self.settings.z_dim
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes; 0 for a generator that knows none."""
-        return self.settings.c_dim
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """`(C, H, W)`."""
-        return (self.settings.img_channels, self.settings.img_resolution, self.settings.img_resolution)
 
     @property
     def noisy(self) -> bool:

@@ -3,7 +3,7 @@
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ __all__ = [
     "EqualConv",
     "Mapping",
     "SharedSettings",
+    "Sized",
     "activated",
     "bounded",
     "clamped",
@@ -90,6 +91,27 @@ class SharedSettings(Settings):
     def width(self, resolution: int) -> int:
         """Returns the channels of the level of that side."""
         return min(self.channel_base // resolution, self.channel_max)
+
+
+class Sized:
+    """Latents, classes and images of a generator whose settings have the names of StyleGAN's."""
+
+    settings: Any
+
+    @property
+    def latent_dim(self) -> int:
+        """Length of the latents, which are standard normal."""
+        return int(self.settings.z_dim)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 0 for a generator that knows none."""
+        return int(self.settings.c_dim)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """`(C, H, W)`."""
+        return (self.settings.img_channels, self.settings.img_resolution, self.settings.img_resolution)
 
 
 def bounded(name: str, value: int, least: int, most: int) -> None:

@@ -18,6 +18,7 @@ from gan_augment.networks.published.stylegan2_layers import (
     Dense,
     Mapping,
     SharedSettings,
+    Sized,
     bounded,
     clamped,
     layout,
@@ -293,7 +294,7 @@ class Synthesis(nn.Module):
         return hidden.contiguous()
 
 
-class StyleGAN3(Styled):
+class StyleGAN3(Sized, Styled):
     """Generator of "Alias-Free Generative Adversarial Networks". It has no noise.
 
     `magnitude_ema`, the mean square of a layer's input over the training, is used and not moved: it stays what the
@@ -311,21 +312,6 @@ class StyleGAN3(Styled):
         super().__init__(settings)
         self.synthesis = Synthesis(settings)
         self.mapping = Mapping(settings.for_mapping(), settings.z_dim, settings.w_dim, mean_style=True)
-
-    @property
-    def latent_dim(self) -> int:
-        """Length of the latents, which are standard normal."""
-        return self.settings.z_dim
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes; 0 for a generator that knows none."""
-        return self.settings.c_dim
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """`(C, H, W)`."""
-        return (self.settings.img_channels, self.settings.img_resolution, self.settings.img_resolution)
 
     @property
     def noisy(self) -> bool:
