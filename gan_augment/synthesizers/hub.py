@@ -17,7 +17,7 @@ import torch
 from gan_augment.artifacts import new_folder, write_bytes
 from gan_augment.errors import ArtifactError, ConfigError, StorageError
 from gan_augment.fingerprint import FittedOn
-from gan_augment.synthesizers.download import HUB_ID, hub_errors
+from gan_augment.synthesizers.fetching.download import HUB_ID, hub_errors
 
 if TYPE_CHECKING:
     from gan_augment.synthesizers.trained import TrainedSynthesizer

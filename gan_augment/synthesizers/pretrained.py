@@ -17,8 +17,8 @@ from gan_augment.images import ImageSpec
 from gan_augment.networks.published import Published, Settings, Styled
 from gan_augment.seeds import derive, normals, row_seeds
 from gan_augment.synthesizers.checks import checked_request
+from gan_augment.synthesizers.fetching.provenance import Provenance
 from gan_augment.synthesizers.knobs import Knobs, Latents, Shares
-from gan_augment.synthesizers.provenance import Provenance
 from gan_augment.synthesizers.readers.found import Part
 from gan_augment.types import IntArray, Samples, as_tensor
 

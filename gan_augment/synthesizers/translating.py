@@ -12,9 +12,9 @@ from gan_augment.images import ImageSpec, as_channels, resize
 from gan_augment.networks.published import Translator
 from gan_augment.source import RawView
 from gan_augment.synthesizers.checks import checked_request
+from gan_augment.synthesizers.fetching.provenance import Provenance
 from gan_augment.synthesizers.parents import Parents, check_conditions
 from gan_augment.synthesizers.pretrained import Pretrained, rows_at_once
-from gan_augment.synthesizers.provenance import Provenance
 from gan_augment.types import Samples
 
 __all__ = ["TranslatingSynthesizer"]

@@ -26,7 +26,7 @@ from gan_augment.synthesizers.calls import (
     read_off,
 )
 from gan_augment.synthesizers.checks import checked_request
-from gan_augment.synthesizers.provenance import Provenance
+from gan_augment.synthesizers.fetching.provenance import Provenance
 from gan_augment.types import IntArray, Samples, as_tensor
 
 __all__ = ["WrappedSynthesizer", "wrap"]

@@ -8,7 +8,7 @@ import typer
 from gan_augment.options import Json, Quiet, example, pairs, show
 
 if TYPE_CHECKING:
-    from gan_augment.synthesizers.load import Loaded
+    from gan_augment.synthesizers.files.load import Loaded
 
 __all__ = ["CONVERT_EXAMPLE", "convert"]
 
@@ -57,8 +57,8 @@ def convert(
     stylegan2_pytorch, torchgan, pix2pix, CycleGAN and pytorch-pretrained-biggan; ONNX and torch.export files. Look at
     samples.png in the folder: it shows what was made of it.
     """
-    from gan_augment.synthesizers.convert import convert as convert_to
-    from gan_augment.synthesizers.provenance import announce
+    from gan_augment.synthesizers.fetching.provenance import announce
+    from gan_augment.synthesizers.files.convert import convert as convert_to
 
     settings: dict[str, Any] = {
         "kind": kind,

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gan_augment.errors import ArtifactError, ConfigError, LicenceWarning
-from gan_augment.synthesizers.provenance import (
+from gan_augment.synthesizers.fetching.provenance import (
     Provenance,
     announce,
     file_sha256,

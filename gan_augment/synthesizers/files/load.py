@@ -11,9 +11,9 @@ from torch import nn
 from gan_augment.errors import ArtifactError, ConfigError
 from gan_augment.fingerprint import hash_json
 from gan_augment.synthesizers.adapted import ClassMap, adapt
-from gan_augment.synthesizers.download import SUFFIXES, fetch
-from gan_augment.synthesizers.knobs import Knobs
-from gan_augment.synthesizers.opening import (
+from gan_augment.synthesizers.fetching.download import SUFFIXES, fetch
+from gan_augment.synthesizers.fetching.provenance import Provenance, announce, file_sha256, source_of
+from gan_augment.synthesizers.files.opening import (
     PROGRAMS,
     READERS,
     card_licence,
@@ -23,8 +23,7 @@ from gan_augment.synthesizers.opening import (
     read,
     refuse,
 )
-from gan_augment.synthesizers.provenance import Provenance, announce, file_sha256, source_of
-from gan_augment.synthesizers.stored import (
+from gan_augment.synthesizers.files.stored import (
     DESCRIPTION,
     PROGRAM,
     WEIGHTS,
@@ -33,6 +32,7 @@ from gan_augment.synthesizers.stored import (
     read_program,
     weights_of,
 )
+from gan_augment.synthesizers.knobs import Knobs
 from gan_augment.synthesizers.trained import load_trained
 
 __all__ = ["FETCHING", "KINDS", "Loaded", "Wanted", "load", "opened"]

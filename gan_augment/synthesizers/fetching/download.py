@@ -13,8 +13,8 @@ from urllib.parse import unquote
 from tqdm import tqdm
 
 from gan_augment.errors import ArtifactError, ConfigError, StorageError, whole
-from gan_augment.synthesizers.provenance import file_sha256, source_of
-from gan_augment.synthesizers.web_cache import fetch_from_web
+from gan_augment.synthesizers.fetching.provenance import file_sha256, source_of
+from gan_augment.synthesizers.fetching.web_cache import fetch_from_web
 
 __all__ = ["FILES_OF_WEIGHTS", "HUB_ID", "SUFFIXES", "fetch", "hub_errors"]
 

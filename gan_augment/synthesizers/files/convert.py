@@ -8,8 +8,8 @@ from typing import Any
 
 from gan_augment.artifacts import new_folder, refuse_existing, storing, versions, write_json
 from gan_augment.errors import ConfigError
-from gan_augment.synthesizers.load import FETCHING, Loaded, Wanted, opened
-from gan_augment.synthesizers.stored import PROGRAM, weights_of, write_into
+from gan_augment.synthesizers.files.load import FETCHING, Loaded, Wanted, opened
+from gan_augment.synthesizers.files.stored import PROGRAM, weights_of, write_into
 
 __all__ = ["convert"]
 

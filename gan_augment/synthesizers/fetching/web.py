@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote, urldefrag, urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from gan_augment.errors import ArtifactError, ConfigError
-from gan_augment.synthesizers.provenance import source_of
+from gan_augment.synthesizers.fetching.provenance import source_of
 
 __all__ = ["Version", "checked_address", "length_of", "name_of", "open_address", "rest_of"]
 

@@ -13,8 +13,8 @@ from urllib.error import HTTPError
 from gan_augment.artifacts import read_json, storing, sync_folder, write_json
 from gan_augment.errors import ArtifactError
 from gan_augment.locks import exclusive
-from gan_augment.synthesizers.provenance import SHA256, counting, file_sha256, plain, source_of
-from gan_augment.synthesizers.web import Version, checked_address, length_of, name_of, open_address, rest_of
+from gan_augment.synthesizers.fetching.provenance import SHA256, counting, file_sha256, plain, source_of
+from gan_augment.synthesizers.fetching.web import Version, checked_address, length_of, name_of, open_address, rest_of
 
 __all__ = ["downloads_folder", "fetch_from_web"]
 
@@ -42,7 +42,7 @@ def fetch_from_web(
     max_bytes: int,
     timeout: float,
 ) -> Path:
-    """Returns the copy of a file in the cache, downloaded now or before: see `gan_augment.synthesizers.download.fetch`.
+    """Returns the copy of a file in the cache, downloaded now or before: see `fetch` of `download`.
 
     A file that is there is used without reaching for the network, and is checked each time against its hash. What a
     broken or killed download left is gone on with, if the server can send a part of a file and still has that version

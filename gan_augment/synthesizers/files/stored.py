@@ -20,9 +20,9 @@ from gan_augment.artifacts import (
 from gan_augment.errors import ArtifactError, ConfigError, GanAugmentError
 from gan_augment.fingerprint import hash_json
 from gan_augment.networks.published import Published, Translator, blank, settings_of
+from gan_augment.synthesizers.fetching.provenance import Provenance, file_sha256
 from gan_augment.synthesizers.knobs import Knobs
 from gan_augment.synthesizers.pretrained import Pretrained, PretrainedSynthesizer
-from gan_augment.synthesizers.provenance import Provenance, file_sha256
 from gan_augment.synthesizers.readers.found import Part
 from gan_augment.synthesizers.translating import TranslatingSynthesizer
 

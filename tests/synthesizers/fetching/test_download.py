@@ -19,12 +19,14 @@ import numpy as np
 import pytest
 
 from gan_augment.errors import ArtifactError, ConfigError, StorageError
-from gan_augment.synthesizers import web_cache
-from gan_augment.synthesizers.download import fetch
-from gan_augment.synthesizers.web import name_of, open_address
+from gan_augment.synthesizers.fetching import web_cache
+from gan_augment.synthesizers.fetching.download import fetch
+from gan_augment.synthesizers.fetching.web import name_of, open_address
 from tests.helpers import ROOT, files_of
-from tests.synthesizers.loopback_files import LoopbackFiles, Served, serving
+from tests.synthesizers.fetching.loopback_files import LoopbackFiles, Served, serving
 from tests.synthesizers.loopback_hub import LoopbackHub, commit_of, running
+
+CACHE = "gan_augment.synthesizers.fetching.web_cache"
 
 BYTES = np.random.default_rng(0).bytes(300_000)
 OTHER = np.random.default_rng(1).bytes(300_000)
@@ -32,7 +34,7 @@ SHA256 = hashlib.sha256(BYTES).hexdigest()
 
 FORK = """
 import os, signal, sys, traceback
-from gan_augment.synthesizers.download import fetch
+from gan_augment.synthesizers.fetching.download import fetch
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 print("ready", flush=True)
 for line in sys.stdin:
@@ -318,7 +320,7 @@ def test_a_full_disk_keeps_what_came(server: LoopbackFiles, tmp_path: Path, monk
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("gan_augment.synthesizers.web_cache.os.fsync", full)
+        patch.setattr("gan_augment.synthesizers.fetching.web_cache.os.fsync", full)
         with pytest.raises(StorageError, match="No space left on device; what came so far is kept"):
             fetched(server, tmp_path)
     assert fetched(server, tmp_path).read_bytes() == BYTES
@@ -446,9 +448,13 @@ def test_what_is_whole_but_not_in_its_place_is_not_downloaded_again(
 
         cache = tmp_path / name
         with monkeypatch.context() as patch:
-            patch.setattr(f"gan_augment.synthesizers.web_cache.{name}", once if name == "write_json" else killed)
+            patch.setattr(
+                f"gan_augment.synthesizers.fetching.web_cache.{name}", once if name == "write_json" else killed
+            )
             if name == "os.replace":
-                patch.setattr("gan_augment.synthesizers.web_cache.write_json", lambda p, v: p.write_text(json.dumps(v)))
+                patch.setattr(
+                    "gan_augment.synthesizers.fetching.web_cache.write_json", lambda p, v: p.write_text(json.dumps(v))
+                )
             with pytest.raises(KeyboardInterrupt):
                 fetched(server, cache)
         assert not list(cache.glob("*/w.pkl"))
@@ -607,7 +613,7 @@ def test_no_other_machine_leads_to_this_one(monkeypatch: pytest.MonkeyPatch, to:
             headers["Location"] = to
             raise HTTPError(request.full_url, 302 if len(asked) == 1 else 404, "moved", headers, None)
 
-    monkeypatch.setattr("gan_augment.synthesizers.web.build_opener", lambda *_: Opener())
+    monkeypatch.setattr("gan_augment.synthesizers.fetching.web.build_opener", lambda *_: Opener())
     with pytest.raises(HTTPError if followed else ArtifactError):
         open_address("https://a/w", {}, 1)
     assert asked == ["https://a/w", to][: 1 + followed]

@@ -23,8 +23,8 @@ from gan_augment.synthesizers import (
     load,
     per_class,
 )
-from gan_augment.synthesizers.convert import convert
-from gan_augment.synthesizers.stored import store
+from gan_augment.synthesizers.files.convert import convert
+from gan_augment.synthesizers.files.stored import store
 from tests.helpers import Pictures, ToyGenerator
 from tests.networks.published.test_dcgan import SMALL, models, reference
 from tests.networks.published.test_translators import reference as translating

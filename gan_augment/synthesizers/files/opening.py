@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from gan_augment.artifacts import load_state, read_tensors
 from gan_augment.errors import ArtifactError, ConfigError, SynthesizerError
+from gan_augment.synthesizers.fetching.provenance import licence_of_card
 from gan_augment.synthesizers.programs.call import Program
-from gan_augment.synthesizers.provenance import licence_of_card
 from gan_augment.synthesizers.readers.found import Found
 from gan_augment.synthesizers.readers.inert import told
 from gan_augment.synthesizers.wrapped import WrappedSynthesizer, wrap
