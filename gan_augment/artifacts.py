@@ -182,9 +182,21 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     """Writes named tensors as safetensors, whole or not at all, and returns the SHA-256 of the file."""
-    content = save_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    content = save_bytes(_apart(tensors))
     write_bytes(path, content)
     return hashlib.sha256(content).hexdigest()
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns tensors on the CPU, each with memory of its own: shared memory (tied weights) cannot be stored."""
+    kept: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        place = own.untyped_storage().data_ptr()
+        kept[name] = own.clone() if place in taken else own
+        taken.add(place)
+    return kept
 
 
 def _is_file(path: Path) -> bool:

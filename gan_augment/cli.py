@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gan_augment.errors import GanAugmentError
+from gan_augment.errors import GanAugmentError, printable
 from gan_augment.evaluation import verbs
 from gan_augment.options import Json, Quiet, example, show
 from gan_augment.pool.exports.verbs import EXPORT_EXAMPLE, IMPORT_EXAMPLE, export, import_
@@ -116,7 +116,8 @@ def main() -> None:
     try:
         app()
     except GanAugmentError as error:
-        typer.echo(f"error: {error.strerror if isinstance(error, OSError) else error}", err=True)
+        told = error.strerror if isinstance(error, OSError) else str(error)
+        typer.echo(f"error: {printable(str(told))}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)

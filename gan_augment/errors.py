@@ -16,9 +16,24 @@ built-in that a caller would expect, so that ``except ValueError`` works.
 
 from numbers import Integral
 
+_LONGEST = 4000
+"""Characters of a message at most: it may tell of what a file holds."""
+
+
+def printable(text: str, most: int = _LONGEST) -> str:
+    """Returns text as a terminal may show it: control characters written out, cut to `most` characters."""
+    cut = text if len(text) <= most else f"{text[: most - 3]}..."
+    shown = "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "backslashreplace").decode() for c in cut
+    )
+    return shown if len(shown) <= most else f"{shown[: most - 3]}..."
+
 
 class GanAugmentError(Exception):
     """Base of every error that this library raises on purpose."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ConfigError(GanAugmentError, ValueError):

@@ -25,7 +25,8 @@ from gan_augment.synthesizers.files.opening import PROGRAMS, READERS
 from tests import documented as files
 from tests.networks.published.test_dcgan import models
 from tests.networks.published.test_lucidrains import package as stylegan2_pytorch
-from tests.synthesizers.fetching import loopback_files, loopback_hub
+from tests.synthesizers import loopback_hub
+from tests.synthesizers.fetching import loopback_files
 from tests.synthesizers.readers.test_biggan import package as pretrained_biggan
 from tests.synthesizers.readers.test_network_pickle import foreign
 from tests.test_cli import run

@@ -18,6 +18,7 @@ from gan_augment.artifacts import new_folder, write_bytes
 from gan_augment.errors import ArtifactError, ConfigError, StorageError
 from gan_augment.fingerprint import FittedOn
 from gan_augment.synthesizers.fetching.download import HUB_ID, hub_errors
+from gan_augment.synthesizers.fetching.provenance import markdown
 
 if TYPE_CHECKING:
     from gan_augment.synthesizers.trained import TrainedSynthesizer
@@ -170,18 +171,13 @@ def _write(synthesizer: "TrainedSynthesizer", folder: Path, license_id: str, sha
         write_bytes(work / "README.md", _card(shared, license_id, repo_id).encode(errors="replace"))
 
 
-def _plain(text: str) -> str:
-    """Returns text that a table in Markdown shows as it is."""
-    return re.sub(r"([\\|`*_<>\[\]])", r"\\\1", " ".join(text.split()))
-
-
 def _card(synthesizer: "TrainedSynthesizer", license_id: str, repo_id: str) -> str:
     """Returns the model card."""
     recipe, spec = synthesizer.recipe, synthesizer.spec
     known = synthesizer.class_counts
     counts = ["unknown"] * len(synthesizer.class_names) if known is None else [f"{count:,}" for count in known]
     pairs = zip(synthesizer.class_names, counts, strict=True)
-    rows = "\n".join(f"| {_plain(name)} | {count} |" for name, count in pairs)
+    rows = "\n".join(f"| {markdown(name)} | {count} |" for name, count in pairs)
     links = "\n".join(f"- {link}: `{value}`" for link, value in synthesizer.fingerprint.items())
     licence = "No licence is stated: ask before use." if license_id == "unknown" else f"Licence: {license_id}."
     bind = "gan.bind(my_dataset)  # it makes samples out of real images, and none are stored here\n"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gan_augment.errors import ConfigError, probability, whole
-from gan_augment.networks.published import Published, Styled
+from gan_augment.networks.published import Published, Styled, within
 from gan_augment.seeds import normals, uniforms
 from gan_augment.types import IntArray
 
@@ -21,6 +21,7 @@ __all__ = ["Knobs", "Latents", "Shares"]
 Shares = npt.NDArray[np.float64]
 
 _LATENTS, _OTHER, _MIXING, _NOISE = 0, 2, 3, 16
+_MOST_LAYERS = 1000
 _CUT = 2.0
 """Where normals are cut for truncation, in standard deviations (Brock et al. 2019, section 3.1)."""
 
@@ -55,7 +56,7 @@ class Knobs:
             if value is not None:
                 probability("truncation=", value)
         if self.layers is not None:
-            whole("layers=", self.layers, 0)
+            within("layers=", whole("layers=", self.layers, 0), 0, _MOST_LAYERS)
         probability("mixing=", self.mixing)
         probability("interpolation=", self.interpolation)
         if self.noise not in ("const", "random", "none"):

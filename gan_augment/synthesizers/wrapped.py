@@ -9,9 +9,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 
-from gan_augment.errors import ConfigError, GeneratorWarning, SynthesizerError
+from gan_augment.errors import ConfigError, GeneratorWarning, SynthesizerError, whole
 from gan_augment.fingerprint import hash_json, hash_tensors
 from gan_augment.images import ImageSpec
 from gan_augment.networks.modes import eval_mode
@@ -33,6 +33,7 @@ __all__ = ["WrappedSynthesizer", "wrap"]
 
 _BATCH = 64
 _MOST_OUTSIDE = 0.1
+_WIDEST, _MOST_CELLS = 1e30, 2**31
 _SEED_BITS = 0x7FFFFFFF
 _OTHERS = 4
 """Other classes that are looked at, before it is said that the label does not matter."""
@@ -308,9 +309,10 @@ def _check(
     *,
     unconditional: bool,
 ) -> None:
-    if num_classes < (0 if unconditional else 1):
-        raise ConfigError(f"expected num_classes= of at least 1, found {num_classes}")
-    if not (all(map(math.isfinite, value_range)) and value_range[0] < value_range[1]):
+    whole("num_classes=", num_classes, 0 if unconditional else 1)
+    pair = value_range if isinstance(value_range, tuple | list) else ()
+    ends = [end for end in pair if isinstance(end, int | float) and abs(end) < _WIDEST]
+    if len(ends) != 2 or not ends[0] < ends[1]:
         raise ConfigError(f"expected value_range= (low, high), finite and low < high, found {value_range}")
     if labels not in ("int", "onehot", "none"):
         raise ConfigError(f"expected labels= 'int', 'onehot' or 'none', found {labels!r}")
@@ -325,9 +327,10 @@ def _check(
 
 
 def _checked_shape(image_shape: Sequence[int], image_spec: ImageSpec | None) -> tuple[int, ...]:
-    shape = tuple(int(side) for side in image_shape)
-    if len(shape) not in (3, 4) or min(shape) < 1:
-        raise ConfigError(f"expected image_shape= (C, H, W) or (C, D, H, W), found {shape}")
+    shape = tuple(image_shape) if isinstance(image_shape, Sequence | Size) else ()
+    whole_sides = all(isinstance(side, int | np.integer) and side > 0 for side in shape)
+    if len(shape) not in (3, 4) or not whole_sides or math.prod(shape) > _MOST_CELLS:
+        raise ConfigError(f"expected image_shape= (C, H, W) or (C, D, H, W), found {image_shape!r:.100}")
     drawn = shape if image_spec is None else (image_spec.channels, *image_spec.grid)
     if drawn != shape:
         raise ConfigError(f"expected image_spec= of images {shape} as in image_shape=, found {drawn}")

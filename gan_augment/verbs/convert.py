@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gan_augment.errors import printable
 from gan_augment.options import Json, Quiet, example, pairs, show
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _tell(found: "Loaded", out: Path, as_json: bool) -> None:
         "provenance": known.to_json(),
         "samples": str(picture) if picture.exists() else None,
     }
-    lines = [repr(made), known.show()]
+    lines = [printable(repr(made)), known.show()]
     if classes is None and made.num_classes > 1:
         lines.append(
             "Its classes have no names: give --class for each, or class_map={'your class': number} to ga.load."

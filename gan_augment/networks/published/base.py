@@ -83,8 +83,15 @@ def _fits(hint: Any, value: Any) -> bool:
         inner = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
         return len(inner) == len(value) and all(map(_fits, inner, value))
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, int | float) and not isinstance(value, bool) and _finite(value)
     return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond floats
+        return False
 
 
 class Architecture(nn.Module):

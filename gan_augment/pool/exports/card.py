@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gan_augment.pool.exports.marking import Mark, plain
 from gan_augment.pool.pool import SyntheticPool
+from gan_augment.synthesizers.fetching.provenance import markdown
 
 __all__ = ["card"]
 
@@ -87,7 +88,7 @@ def _origin(origin: object) -> str:
     """Returns where weights come from in one line; what a document says of it is text of others."""
     told = origin if isinstance(origin, dict) else {}
     parts = [f"{name} {told[name]}" for name in ("source", "sha256", "licence", "citation") if told.get(name)]
-    return plain(", ".join(parts), 500)
+    return markdown(plain(", ".join(parts), 500))
 
 
 def _seed(pool: SyntheticPool) -> str:

@@ -30,6 +30,8 @@ FILES_OF_WEIGHTS = (
 )
 """Which files of a repository are downloaded, as patterns."""
 
+_MOST_LOCAL = 2**35
+
 _CODE = ("*.py", "*.pyc", "*.pyd", "*.so", "*.dll", "*.dylib", "*.sh")
 """Never downloaded, whatever is asked for: nothing here runs it."""
 
@@ -134,6 +136,10 @@ def _local(path: Path, sha256: str | None, progress: bool) -> Path:
     if not there:
         hint = f" (did you mean hf://{path}?)" if HUB_ID.fullmatch(str(path)) else ""
         raise ArtifactError(f"expected {_TAKEN}; found {str(path)!r:.200}, and nothing is there{hint}")
+    if not folder and not path.is_file():
+        raise ArtifactError(f"expected a file or folder at {path}, found a pipe, socket or device; give a file")
+    if not folder and path.stat().st_size > _MOST_LOCAL:
+        raise ArtifactError(f"expected a file of at most {_MOST_LOCAL >> 30} GiB at {path}, found a larger one")
     if sha256 is None:
         return path
     if folder:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from gan_augment.errors import ArtifactError, ConfigError, LicenceWarning
 
-__all__ = ["Provenance", "announce", "counting", "file_sha256", "licence_of_card", "plain", "source_of"]
+__all__ = ["Provenance", "announce", "counting", "file_sha256", "licence_of_card", "markdown", "plain", "source_of"]
 
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 """A SHA-256 as this library writes it."""
@@ -144,6 +144,11 @@ def plain(text: str, most: int = 2_000) -> str:
     """Returns text out of a file on one line, without what would steer a terminal, cut to `most` characters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())
     return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def markdown(text: str) -> str:
+    """Returns text that a table or list in Markdown shows as it is."""
+    return re.sub(r"([\\|`*_<>\[\]])", r"\\\1", " ".join(text.split()))
 
 
 def source_of(address: str | Path) -> str:

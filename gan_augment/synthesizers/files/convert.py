@@ -1,7 +1,7 @@
 """convert: weights of another project, or a program that is safe to run, as a folder of this library's own."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from gan_augment.artifacts import new_folder, refuse_existing, storing, versions, write_json
 from gan_augment.errors import ConfigError
 from gan_augment.synthesizers.files.load import FETCHING, Loaded, Wanted, opened
-from gan_augment.synthesizers.files.stored import PROGRAM, weights_of, write_into
+from gan_augment.synthesizers.files.stored import PROGRAM, kept_options, weights_of, write_into
 
 __all__ = ["convert"]
 
@@ -54,7 +54,7 @@ def convert(
         )
     with new_folder(out, "synthesizer") as work:
         if found.kind in _SAFE:
-            _write_program(found, work, settings, told)
+            _write_program(found, work)
         else:
             write_into(found.synthesizer, work)
         if look is not None:
@@ -62,7 +62,7 @@ def convert(
     return found
 
 
-def _write_program(found: Loaded, work: Path, options: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+def _write_program(found: Loaded, work: Path) -> None:
     assert found.provenance is not None
     name = _SAFE[found.kind]
     if odd := [path for path in found.beside if path.parent != found.path.parent or path.name in _OWN]:
@@ -78,8 +78,8 @@ def _write_program(found: Loaded, work: Path, options: Mapping[str, Any], told: 
         "version": PROGRAM.version,
         "file": name,
         "program": found.kind,
-        "options": dict(options),
-        "classes": told.get("class_names"),
+        "options": kept_options(found.options),
+        "classes": found.synthesizer.class_names,
         "beside": [path.name for path in found.beside],
         "weights": weights_of(found.provenance.sha256, found.beside),
         "provenance": found.provenance.to_json(),

@@ -111,6 +111,7 @@ class Loaded:
         provenance: Where it comes from; None for a synthesizer that was trained here.
         path: The file or folder.
         beside: Further files with weights of a program.
+        options: Of the format, as they were given or stored.
     """
 
     synthesizer: Any
@@ -118,6 +119,7 @@ class Loaded:
     provenance: Provenance | None
     path: Path
     beside: tuple[Path, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load(
@@ -256,7 +258,7 @@ def opened(path_or_id: str | Path, wanted: Wanted, fetching: Mapping[str, Any]) 
         told = wanted.told(known, found)
         given = {"class_names": found.class_names, **wanted.given}
         made = made_of(found.generator, str(path), provenance=told, discriminator=found.discriminator, **given)
-    return Loaded(synthesizer=made, kind=kind, provenance=told, path=path, beside=beside)
+    return Loaded(synthesizer=made, kind=kind, provenance=told, path=path, beside=beside, options=wanted.options)
 
 
 def _own_folder(path: Path, wanted: Wanted) -> Loaded:

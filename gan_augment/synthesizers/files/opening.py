@@ -1,19 +1,21 @@
 """What is made of a file, by its kind: networks rebuilt from weights, modules of the user's, programs."""
 
+import contextlib
 import importlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from gan_augment.artifacts import load_state, read_tensors
-from gan_augment.errors import ArtifactError, ConfigError, SynthesizerError
+from gan_augment.errors import ArtifactError, ConfigError, GanAugmentError, SynthesizerError
 from gan_augment.synthesizers.fetching.provenance import licence_of_card
 from gan_augment.synthesizers.programs.call import Program
 from gan_augment.synthesizers.readers.found import Found
 from gan_augment.synthesizers.readers.inert import told
+from gan_augment.synthesizers.readers.source import telling
 from gan_augment.synthesizers.wrapped import WrappedSynthesizer, wrap
 
 __all__ = ["PROGRAMS", "READERS", "card_licence", "of_program", "of_state", "open_program", "read", "refuse"]
@@ -40,7 +42,8 @@ def read(path: Path, kind: str, options: Mapping[str, Any]) -> tuple[str, Found]
         return "biggan", biggan.read_folder(path)
     tree = _tree(path)
     modules = {name: importlib.import_module(f"gan_augment.synthesizers.readers.{name}") for name in READERS}
-    own = kind or next((name for name, module in modules.items() if module.recognises(tree, path)), None)
+    with _telling(path):
+        own = kind or next((name for name, module in modules.items() if module.recognises(tree, path)), None)
     if own is None:
         raise ArtifactError(
             "expected weights of a format that is read (StyleGAN2-ADA, StyleGAN3, R3GAN, projected GAN, StudioGAN, "
@@ -50,8 +53,21 @@ def read(path: Path, kind: str, options: Mapping[str, Any]) -> tuple[str, Found]
         )
     known = inspect.signature(modules[own].read).parameters
     refuse(options, [name for name in known if name not in ("tree", "path")], own)
-    found: Found = modules[own].read(tree, path, **options)
+    with _telling(path):
+        found: Found = modules[own].read(tree, path, **options)
     return own, found
+
+
+@contextlib.contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    """Turns what goes wrong while a reader looks at hostile content into an ArtifactError."""
+    try:
+        yield
+    except GanAugmentError:
+        raise
+    except (Exception, MemoryError):
+        with telling(path):
+            raise
 
 
 def _tree(path: Path) -> Any:
@@ -82,6 +98,8 @@ def card_licence(path: Path) -> str | None:
     """Returns the licence that a model card beside a file states."""
     card = (path if path.is_dir() else path.parent) / _CARD
     try:
+        if not card.is_file():  # a pipe would wait for its writer
+            return None
         with open(card, encoding="utf-8", errors="replace") as file:
             return licence_of_card(file.read(_MOST_OF_CARD))
     except OSError:
@@ -141,6 +159,15 @@ def open_program(
     if kind == "medigan":
         from gan_augment.synthesizers.programs.medigan import open_medigan
 
+        if trust is not True:
+            raise ArtifactError(
+                f"expected weights, found a package in {path}: medigan's models are programs, whose code runs when "
+                "they draw. Give trust=True if you trust whoever made it, and sha256= of the file that you looked at"
+            )
+        if lacking := [name for name in ("config", "model_id") if options.get(name) is None]:
+            raise ConfigError(
+                f"expected {' and '.join(f'{name}=' for name in lacking)} for a medigan model, found none"
+            )
         opening: Callable[..., Program] = open_medigan
         pinned = {"sha256": fetching.get("sha256")}
     else:

@@ -1,6 +1,7 @@
 """Pretrained synthesizers as folders of their own: what `convert` writes and `load` reads, safetensors and JSON."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ __all__ = [
     "WEIGHTS",
     "StoredProgram",
     "built",
+    "kept_options",
     "load_stored",
     "made_of",
     "read_program",
@@ -43,6 +45,7 @@ DESCRIPTION = "pretrained.json"
 _PROGRAMS = {"onnx": "program.onnx", "pt2": "program.pt2"}
 _KIND, _VERSION = "gan_augment pretrained synthesizer", 1
 WEIGHTS = "weights.safetensors"
+_MOST_VALUE = 1e30
 
 
 def weights_of(digest: str | None, beside: Sequence[Path]) -> str | None:
@@ -54,6 +57,42 @@ class PROGRAM:
     """The description of a program that was stored."""
 
     file, kind, version = "program.json", "gan_augment program", 1
+
+
+_TEXTS, _MOST_TEXT = ("latents", "label", "output"), 200
+_MOST_CLASSES, _MOST_LATENTS, _MOST_CELLS = 10**6, 2**20, 2**31
+
+
+def kept_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those options of a program that are stored with it: what it takes and gives, not what it may use.
+
+    Raises:
+        ValueError: One has a value that cannot be; options come out of files, too.
+    """
+    checks: dict[str, Callable[[Any], bool]] = {
+        **dict.fromkeys(_TEXTS, lambda value: isinstance(value, str) and len(value) <= _MOST_TEXT),
+        "num_classes": lambda value: type(value) is int and 0 < value <= _MOST_CLASSES,
+        "latent_dim": lambda value: type(value) is int and 0 < value <= _MOST_LATENTS,
+        "labels": lambda value: value in ("int", "onehot", "none"),
+        "image_shape": _is_shape,
+        "value_range": _is_range,
+    }
+    kept = {name: value for name, value in options.items() if name in checks and value is not None}
+    for name, value in kept.items():
+        if not checks[name](value):
+            raise ValueError(f"{name} {value!r:.80}")
+    return kept
+
+
+def _is_shape(value: Any) -> bool:
+    whole = isinstance(value, list | tuple) and all(type(side) is int and 0 < side <= _MOST_CELLS for side in value)
+    return whole and len(value) in (3, 4) and math.prod(value) <= _MOST_CELLS
+
+
+def _is_range(value: Any) -> bool:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return False
+    return all(type(end) in (int, float) and abs(end) < _MOST_VALUE for end in value) and value[0] < value[1]
 
 
 class StoredProgram(NamedTuple):
@@ -74,12 +113,15 @@ def read_program(folder: Path) -> StoredProgram:
     """
     about = read_json(folder / PROGRAM.file, PROGRAM.kind, PROGRAM.version)
     try:
-        path, kind, options = folder / _PROGRAMS[about["program"]], str(about["program"]), dict(about["options"])
+        path, kind = folder / _PROGRAMS[about["program"]], str(about["program"])
+        options = kept_options(about["options"])
+        if odd := [name for name in about["options"] if name not in options]:
+            raise ValueError(f"options {odd!r:.80}")
         names = None if about["classes"] is None else check_names(about["classes"], "classes")
         beside = [folder / Path(check_names([name], "a file")[0]).name for name in about["beside"]]
         weights = str(about["weights"])
         provenance = Provenance.from_json(about["provenance"])
-    except (GanAugmentError, KeyError, TypeError, ValueError) as error:
+    except (GanAugmentError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ArtifactError(f"expected a whole {PROGRAM.file} in {folder}, found {error}; it is damaged") from None
     if not path.is_file() or weights_of(file_sha256(path, False), beside) != weights:
         raise ArtifactError(f"expected the program that was stored in {path}, found another or none; it is damaged")
@@ -227,7 +269,7 @@ def load_stored(
         knobs = None if about["knobs"] is None else Knobs(**about["knobs"])
         weights = str(about["fingerprint"]["weights"])
         about["parents"], about["image_size"]
-    except (GanAugmentError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (GanAugmentError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ArtifactError(f"expected a whole {DESCRIPTION} in {folder}, found {error}; it is damaged") from None
     tensors = read_tensors(folder / WEIGHTS)
     found = {
@@ -245,7 +287,7 @@ def load_stored(
             discriminator=found.get("discriminator"),
             **{**kept, **(anew or {})},
         )
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         if anew:
             raise
         raise ArtifactError(f"expected a whole {DESCRIPTION} in {folder}, found {error}; it is damaged") from None

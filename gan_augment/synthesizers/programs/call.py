@@ -17,6 +17,7 @@ _LABELS = frozenset(
     {"c", "y", "label", "labels", "class", "classes", "class_label", "class_labels", "cond", "condition"}
 )
 _MOST_ROWS = 64
+_MOST_LATENTS = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +168,8 @@ def bind(
     if ports[at].kind != "float" or (label is not None and (other is None or names[other] != label)):
         raise ConfigError(f"expected float latents= and another input as label=, found others; {told}")
     size = _agreed("latent_dim", latent_dim, ports[at].width if ports[at].shape else None, told)
+    if size > _MOST_LATENTS:
+        raise ConfigError(f"expected latents of at most {_MOST_LATENTS} numbers, found {size}; {told}")
     count, form = _classes(None if other is None else ports[other], num_classes, read_off or {}, told)
     batches = {port.shape[0] for port in ports if port.shape and port.shape[0] is not None}
     if len(batches) > 1:

@@ -11,8 +11,10 @@ from torch import Tensor
 from gan_augment.artifacts import read_tensors
 from gan_augment.errors import ArtifactError, ConfigError
 from gan_augment.networks.published.biggan_deep import BigGANDeepSettings, doubling
+from gan_augment.synthesizers.fetching.provenance import plain
 from gan_augment.synthesizers.readers.archive import read_checkpoint
 from gan_augment.synthesizers.readers.found import Found, Part
+from gan_augment.synthesizers.readers.source import small
 
 __all__ = ["read_folder", "recognises_folder"]
 
@@ -78,7 +80,8 @@ def read_folder(path: str | Path) -> Found:
     if given.get("output_dim", settings.side()) != settings.side():
         notes.append(f"the configuration names another size; the layers give images of {settings.side()} cells a side")
     if left:
-        notes.append(f"left out: {len(left)} tensors that BigGAN-deep has no place for, such as {min(map(str, left))}")
+        first = plain(min(map(str, left)), 300)
+        notes.append(f"left out: {len(left)} tensors that BigGAN-deep has no place for, such as {first}")
     return Found(
         form="BigGAN-deep of pytorch-pretrained-biggan",
         generator=Part(architecture="biggan_deep", settings=settings, state=state),
@@ -105,10 +108,8 @@ def _pairs(path: Path) -> list[tuple[Path, Path]]:
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
-            content = file.read(_MOST_CONFIG_BYTES + 1)
-        value = json.loads(content.decode()) if len(content) <= _MOST_CONFIG_BYTES else None
-    except (OSError, ValueError, RecursionError) as error:
+        value = json.loads(small(path, _MOST_CONFIG_BYTES).decode())
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"expected JSON in {path}, found something else ({error}); the file is damaged") from None
     if not isinstance(value, dict):
         raise ArtifactError(f"expected {path} to hold a JSON object of at most 1 MiB, found something else")

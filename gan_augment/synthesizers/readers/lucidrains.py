@@ -10,7 +10,9 @@ from torch import Tensor
 
 from gan_augment.errors import ArtifactError
 from gan_augment.networks.published.lucidrains import LucidrainsSettings
+from gan_augment.synthesizers.fetching.provenance import plain
 from gan_augment.synthesizers.readers.found import Found, Part
+from gan_augment.synthesizers.readers.source import small
 
 __all__ = ["read", "recognises"]
 
@@ -74,7 +76,7 @@ def read(tree: Any, path: Path, *, ema: bool = True, lr_mlp: float | None = None
         generator=Part(architecture="stylegan2_lucidrains", settings=settings, state=state),
         citation=_CITATION,
         notes=notes,
-        about={"version": version} if isinstance(version, str) else {},
+        about={"version": plain(version, 100)} if isinstance(version, str) else {},
     )
 
 
@@ -138,10 +140,8 @@ def _config(path: Path) -> Mapping[str, Any] | None:
     if not beside.is_file():
         return None
     try:
-        if beside.stat().st_size > _MAX_CONFIG_BYTES:
-            raise ValueError(f"{beside.stat().st_size} bytes")
-        config = json.loads(beside.read_bytes().decode())
-    except (ValueError, RecursionError, OSError) as error:
+        config = json.loads(small(beside, _MAX_CONFIG_BYTES).decode())
+    except (ArtifactError, ValueError, RecursionError) as error:
         config = error
     if not isinstance(config, dict):
         raise ArtifactError(

@@ -3,15 +3,17 @@
 None of that source runs, nor is it looked at: what a network is shows in its parts, tensors and attributes.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from gan_augment.errors import ArtifactError, ConfigError
+from gan_augment.synthesizers.fetching.provenance import plain
 from gan_augment.synthesizers.readers.found import Found, Part
 from gan_augment.synthesizers.readers.unpickle import Inert
 
-__all__ = ["child", "read", "recognises"]
+__all__ = ["child", "read", "real", "recognises"]
 
 _GENERATORS = ("G_ema", "G")
 _TENSORFLOW = "dnnlib.tflib."
@@ -20,6 +22,7 @@ _NVIDIA = (
     "the file does not say who trained it: weights that NVIDIA released are under a non-commercial licence (NVIDIA "
     "Source Code License); give licence= where you know it"
 )
+_LONGEST_TOLD = 300
 _OTHERS = "the file does not say who trained it, nor under which licence; give licence= where you know it"
 
 
@@ -142,6 +145,14 @@ def child(module: Any, path: str) -> Inert | None:
     return module if isinstance(module, Inert) else None
 
 
+def real(value: float) -> float:
+    """Returns a number as a float: infinite, which settings refuse, where it is a whole number beyond floats."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value > 0 or -1)
+
+
 def _is_tensorflow(tree: Any) -> bool:
     members = list(tree.values()) if isinstance(tree, Mapping) else tree if isinstance(tree, tuple | list) else [tree]
     return any(isinstance(member, Inert) and member.origin.startswith(_TENSORFLOW) for member in members)
@@ -187,8 +198,9 @@ def _discriminator(tree: Any, notes: list[str]) -> Part | None:
         if all(child(found, part) is not None for part in parts):
             try:
                 return reader(found)
-            except ArtifactError as error:
-                notes.append(f"the discriminator was left out: {error}")
+            except Exception as error:  # whatever it holds
+                told = str(error) if isinstance(error, ArtifactError) else f"{type(error).__name__}: {error}"
+                notes.append(f"the discriminator was left out: {plain(told, _LONGEST_TOLD)}")
                 return None
     notes.append("the discriminator was left out: it is of no kind that is known here")
     return None

@@ -127,10 +127,15 @@ def _filter(kernels: list[Tensor]) -> tuple[float, ...]:
     """Returns the weights w of which the kernels are the outer product of w * [1, 1] with itself, of sum 1."""
     if not kernels:
         return R3GANDiscriminatorSettings.filter
-    kernel = kernels[0].double()
-    if kernel.ndim != 2 or not 2 <= kernel.shape[0] <= 16 or any(k.shape != kernel.shape for k in kernels):
-        raise ArtifactError(f"expected a square resampling filter of 2 to 16 cells, found {tuple(kernel.shape)}")
-    taps = kernel.sum(1)
+    for kernel in kernels:
+        shape = tuple(kernel.shape)
+        square = len(shape) == 2 and shape[0] == shape[1] and 2 <= shape[0] <= 16
+        if not square or not kernel.is_floating_point() or kernel.shape != kernels[0].shape:
+            raise ArtifactError(
+                f"expected one square resampling filter of 2 to 16 cells a side, real numbers, found {kernel.dtype} "
+                f"{shape}"
+            )
+    taps = kernels[0].double().sum(1)
     weights: list[float] = []
     for tap in taps.tolist()[:-1]:
         weights.append(tap - (weights[-1] if weights else 0.0))

@@ -13,7 +13,7 @@ from gan_augment.networks.published.stylegan2 import StyleGAN2Settings
 from gan_augment.networks.published.stylegan2_discriminator import StyleGAN2DiscriminatorSettings
 from gan_augment.networks.published.stylegan2_layers import SharedSettings
 from gan_augment.synthesizers.readers.found import Part
-from gan_augment.synthesizers.readers.network_pickle import child
+from gan_augment.synthesizers.readers.network_pickle import child, real
 from gan_augment.synthesizers.readers.unpickle import Inert, module_tensors
 
 __all__ = ["read_stylegan2", "read_stylegan2_discriminator"]
@@ -131,7 +131,7 @@ def _clamp(module: Inert, paths: Sequence[str]) -> float | None:
     clamp = clamps[0]
     if isinstance(clamp, str | bool):
         raise ArtifactError(f"expected conv_clamp to be a number or None, found {clamp!r:.80}")
-    return None if clamp is None else float(clamp)
+    return None if clamp is None else real(clamp)
 
 
 def _architecture(state: Mapping[str, Tensor], skip: str, resnet: str) -> str:
@@ -141,10 +141,10 @@ def _architecture(state: Mapping[str, Tensor], skip: str, resnet: str) -> str:
 def _taps(state: Mapping[str, Tensor], name: str) -> tuple[float, ...]:
     """Returns the taps of a filter, of sum 1, that gives the stored one."""
     kernel = state.get(name)
-    if kernel is None or kernel.ndim not in (1, 2) or not 1 <= max(kernel.shape, default=0) <= 64:
-        raise ArtifactError(
-            f"expected a filter {name} of 1 to 64 taps, found {kernel if kernel is None else kernel.shape}"
-        )
+    known = kernel is not None and kernel.is_floating_point() and kernel.ndim in (1, 2)
+    if kernel is None or not known or not 1 <= max(kernel.shape) <= 64:
+        found = None if kernel is None else f"{kernel.dtype} {tuple(kernel.shape)}"
+        raise ArtifactError(f"expected a filter {name} of 1 to 64 taps, real numbers, found {found}")
     taps = tuple((kernel if kernel.ndim == 1 else kernel.sum(0)).tolist())
     if not sum(taps) or fir(taps).shape != kernel.shape or not torch.allclose(fir(taps), kernel, atol=1e-5):
         raise ArtifactError(f"expected {name} to be a filter of one axis times itself, of sum 1, found another")
@@ -162,7 +162,7 @@ def _mapping(module: Inert, state: Mapping[str, Tensor], outputs: int) -> dict[s
         raise ArtifactError(f"expected mapping.fc0 to tell its learning rate as bias_gain, found {rate!r:.80}")
     return {
         "mapping_layers": len(layers), "embed_features": embed[0] or None, "c_dim": embed[1],
-        "layer_features": width if len(layers) > 1 else None, "lr_multiplier": float(rate),
+        "layer_features": width if len(layers) > 1 else None, "lr_multiplier": real(rate),
         "z_dim": inputs - embed[0],
     }  # fmt: skip
 

@@ -11,7 +11,7 @@ from gan_augment.errors import ArtifactError, ConfigError
 from gan_augment.networks.published import blank
 from gan_augment.networks.published.stylegan3 import FourierInput, StyleGAN3Settings, SynthesisLayer
 from gan_augment.synthesizers.readers.found import Part
-from gan_augment.synthesizers.readers.network_pickle import child
+from gan_augment.synthesizers.readers.network_pickle import child, real
 from gan_augment.synthesizers.readers.unpickle import Inert, module_tensors
 
 __all__ = ["read_stylegan3"]
@@ -64,7 +64,7 @@ def _given(module: Inert) -> dict[str, Any]:
         if value is not _MISSING
     }
     if isinstance(found.get("lr_multiplier"), int):
-        found["lr_multiplier"] = float(found["lr_multiplier"])
+        found["lr_multiplier"] = real(found["lr_multiplier"])
     return found
 
 
@@ -112,7 +112,7 @@ def _same(module: Inert, path: str, own: Mapping[str, Any]) -> None:
 def _equal(found: Any, expected: Any) -> bool:
     """Compares plain values; tensors and arrays, which do not compare as values do, are equal to none."""
     if isinstance(expected, float) and isinstance(found, int | float):
-        return math.isclose(found, expected, rel_tol=1e-9)
+        return math.isclose(real(found), expected, rel_tol=1e-9)
     members = found if isinstance(found, list) else [found]
     plain = all(member is None or isinstance(member, bool | int | float | str) for member in members)
     return plain and bool(found == expected)

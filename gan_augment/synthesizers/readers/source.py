@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from gan_augment.errors import ArtifactError
+from gan_augment.errors import ArtifactError, GanAugmentError
 
-__all__ = ["DamagedError", "Source", "described", "opened", "telling"]
+__all__ = ["DamagedError", "Source", "described", "opened", "small", "telling"]
 
 _HINT = "The file is truncated, damaged or made to mislead: fetch it again, and compare its sha256 with its authors'"
+_BEGIN = "could not read"
 _MOST = 16 * 2**30
 
 
@@ -97,22 +98,26 @@ def described(start: bytes) -> str | None:
 
 @contextlib.contextmanager
 def telling(path: str | Path) -> Iterator[None]:
-    """Turns whatever goes wrong while a file is read into an ArtifactError that names the file."""
+    """Turns what goes wrong while a file is read into an ArtifactError that names it, once; a ConfigError stays one."""
     try:
         yield
     except DamagedError as error:
-        raise ArtifactError(f"could not read {path}: {error}. {_HINT}") from None
+        raise ArtifactError(f"{_BEGIN} {path}: {error}. {_HINT}") from None
     except ArtifactError as error:
-        raise ArtifactError(f"could not read {path}: {error}") from None
+        if str(error).startswith(_BEGIN):
+            raise
+        raise ArtifactError(f"{_BEGIN} {path}: {error}") from None
+    except GanAugmentError:
+        raise
     except MemoryError:
         raise ArtifactError(
-            f"could not read {path}: expected enough memory to hold it, found less; close something, or use a machine "
+            f"{_BEGIN} {path}: expected enough memory to hold it, found less; close something, or use a machine "
             "with more"
         ) from None
     except Exception as error:
         told = f"{type(error).__name__}: {error}"[:200]
         raise ArtifactError(
-            f"could not read {path}: expected contents that fit together, found others ({told}). {_HINT}"
+            f"{_BEGIN} {path}: expected contents that fit together, found others ({told}). {_HINT}"
         ) from error
 
 
@@ -137,12 +142,24 @@ def opened(path: str | Path) -> Iterator[Source]:
             yield Source(file, found.st_size)
 
 
+def small(path: str | Path, most: int) -> bytes:
+    """Returns the content of a regular file of at most `most` bytes, such as settings beside weights.
+
+    Raises:
+        ArtifactError: It cannot be opened, is empty, or is larger.
+    """
+    with opened(path) as source:
+        if source.size > most:
+            raise ArtifactError(f"expected at most {most} bytes, found {source.size}; give the file with the settings")
+        return source.read(source.size)
+
+
 def _check(found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, socket or device"
         raise ArtifactError(f"expected a regular file, found {kind}; give the path of a file")
     if not found.st_size:
-        raise ArtifactError("expected a checkpoint or pickle, found an empty file; fetch it again")
+        raise ArtifactError("expected a file with something in it, found an empty one; fetch it again")
     if found.st_size > _MOST:
         raise ArtifactError(
             f"expected at most {_MOST >> 30} GiB, found {found.st_size} bytes; export the weights alone"

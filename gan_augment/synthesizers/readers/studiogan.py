@@ -2,7 +2,7 @@
 
 import importlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +25,9 @@ from gan_augment.networks.published.studiogan import (
     plain_names,
 )
 from gan_augment.networks.published.stylegan2 import StyleGAN2Settings
+from gan_augment.synthesizers.fetching.provenance import plain
 from gan_augment.synthesizers.readers.found import Found, Part
+from gan_augment.synthesizers.readers.source import small
 
 __all__ = ["read", "recognises"]
 
@@ -89,7 +91,7 @@ def read(tree: Any, path: Path, *, config: str | Path | None = None) -> Found:
         ],
         about={
             "backbone": told.backbone,
-            "dataset": told.text("DATA", "name", "CIFAR10"),
+            "dataset": plain(told.text("DATA", "name", "CIFAR10")),
             **({"step": int(step[1])} if step else {}),
         },
     )
@@ -133,6 +135,8 @@ def _config_beside(path: Path) -> Path:
 def _yaml(path: Path) -> Any:
     """Reads YAML of plain values: small, not deep, and without aliases, which can ask for any amount of memory.
 
+    Whole numbers are of at most 64 bits.
+
     Raises:
         ArtifactError: It is none, or asks for more.
         ConfigError: PyYAML is missing.
@@ -143,18 +147,29 @@ def _yaml(path: Path) -> Any:
         raise ConfigError(
             "expected PyYAML to read StudioGAN's YAML file, found none installed: pip install gan_augment[studiogan]"
         ) from error
+    content = small(path, _MAX_CONFIG_BYTES)
     try:
-        if path.stat().st_size > _MAX_CONFIG_BYTES:
-            raise ValueError(f"more than {_MAX_CONFIG_BYTES} bytes")
-        text = path.read_bytes()[: _MAX_CONFIG_BYTES + 1].decode()
-        depth = 0
+        text, depth = content.decode(), 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if isinstance(event, yaml.AliasEvent) or depth > _MAX_DEPTH:
                 raise ValueError("an alias, or lists too deep")
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, OSError, OverflowError, RecursionError) as error:
-        raise ArtifactError(f"expected StudioGAN's YAML file in {path}, could not read it: {error!s:.300}") from None
+        found = yaml.safe_load(text)
+        if any(type(value) is int and value.bit_length() > 63 for value in _values(found)):
+            raise ValueError("a whole number of more than 64 bits")
+    except Exception as error:  # constructors of values raise whatever comes of their text
+        told = plain(f"{type(error).__name__}: {error}", 300)
+        raise ArtifactError(f"expected StudioGAN's YAML file in {path}, could not read it: {told}") from None
+    return found
+
+
+def _values(value: Any) -> Iterator[Any]:
+    """Returns all that a value of YAML holds."""
+    members = [*value, *value.values()] if isinstance(value, dict) else value
+    if isinstance(members, list | tuple | set):
+        for member in members:
+            yield from _values(member)
+    yield value
 
 
 @dataclass(frozen=True)
@@ -274,8 +289,8 @@ def _num_classes(told: _Told, weights: Mapping[str, Tensor]) -> int:
     stated = told.whole("DATA", "num_classes", _CLASSES.get(dataset, found))
     if stated != found:
         raise ArtifactError(
-            f"expected weights of {stated} classes, as {told.path} says of {dataset}, found {found}; give the YAML "
-            "file that these weights were trained with"
+            f"expected weights of {stated} classes, as {told.path} says of {dataset!r:.80}, found {found}; give the "
+            "YAML file that these weights were trained with"
         )
     return found
 
@@ -290,7 +305,9 @@ def _class_maps(weights: Mapping[str, Tensor]) -> list[tuple[str, int]]:
 def _refuse_info(told: _Told) -> None:
     for name in ("info_type", "g_info_injection"):
         if (value := told.text("MODEL", name, "N/A")) != "N/A":
-            raise ArtifactError(f"expected a generator that takes latents and a class, found InfoGAN's {name} {value}")
+            raise ArtifactError(
+                f"expected a generator that takes latents and a class, found InfoGAN's {name} {value!r:.80}"
+            )
 
 
 def _styled(told: _Told, weights: Mapping[str, Tensor]) -> _Generator:

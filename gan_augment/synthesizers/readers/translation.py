@@ -19,6 +19,7 @@ _PIX2PIX = "Isola et al. 2017, Image-to-Image Translation with Conditional Adver
 _CYCLEGAN = "Zhu et al. 2017, Unpaired Image-to-Image Translation using Cycle-Consistent Networks, arXiv 1703.10593"
 _RESNET, _UNET = "model.1.weight", "model.model.0.weight"
 _STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
+_SPECTRAL = (".weight_orig", ".weight_u", ".parametrizations.weight.original")
 _DEEPEST = 12
 
 
@@ -51,6 +52,12 @@ def read(tree: Any, path: Path, *, statistics: Literal["training", "image"] = "t
         raise ArtifactError(
             f"expected a generator of pix2pix or CycleGAN in {path}, found one with antialiased layers (filt), of CUT "
             "or FastCUT, which is not read; train it with --no_antialias and --no_antialias_up, or export it to ONNX"
+        )
+    if spectral := [name for name in state if name.endswith(_SPECTRAL)]:
+        raise ArtifactError(
+            f"expected plain weights of a generator of pix2pix or CycleGAN in {path}, found spectral norms "
+            f"({spectral[0]!r:.80}), which are not read; fold them in with torch.nn.utils.remove_spectral_norm and "
+            "save the state dict again, or export the generator to ONNX or torch.export"
         )
     own = _unet(state) if _UNET in state else _resnet(state)
     if unknown := [name for name in own if name.startswith("model.")]:
@@ -116,7 +123,7 @@ def _renamed(state: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> dict[s
 
 def _resnet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Gives a residual network's modules the names of ours: a sequence, whose blocks start at number 10."""
-    found = [re.match(r"model\.(\d{1,3})\.conv_block\.(\d)\.weight", name) for name in state]
+    found = [re.fullmatch(r"model\.(\d{1,3})\.conv_block\.(\d)\.weight", name) for name in state]
     numbers = {int(match[1]) for match in found if match}
     places = sorted({int(match[2]) for match in found if match and state[match[0]].ndim == 4})
     blocks, second = len(numbers), places[1] if len(places) == 2 else 5

@@ -20,8 +20,12 @@ from gan_augment.synthesizers.readers.tensors import Storage
 
 __all__ = ["Inert", "is_checkpoint", "module_tensors", "read_pickle", "unpickled"]
 
-_MOST_TENSORS = 100_000
+_MOST_PARTS = 100_000
+_MOST_CHARACTERS = 10_000_000
+_LONGEST = 1_000
 _DEEPEST = 100
+_PASSING = "_non_persistent_buffers_set"
+_COLLECTIONS = (set, frozenset, list, tuple)
 
 
 def read_pickle(path: str | Path) -> Any:
@@ -86,31 +90,53 @@ def module_tensors(module: Inert) -> dict[str, Tensor]:
         module: As `read_pickle` or `read_checkpoint` gives it.
 
     Raises:
-        ArtifactError: It is no module, or contains itself.
+        ArtifactError: It is no module, is too large, or contains itself.
     """
     tensors: dict[str, Tensor] = {}
-    todo = [("", module, 0)]
-    visited = 0
+    todo: list[Iterator[tuple[str, Any]]] = [iter([("", module)])]  # no more names at once than it is deep
+    parts = characters = 0
     while todo:
-        prefix, part, depth = todo.pop()
-        visited += 1
-        if visited > _MOST_TENSORS or len(tensors) > _MOST_TENSORS or depth > _DEEPEST:
-            raise ArtifactError(
-                f"expected a module of at most {_MOST_TENSORS} parts, nested at most {_DEEPEST} deep, found more or "
-                "one that contains itself; give its state dict"
-            )
-        tensors.update((prefix + name, value) for name, value in _own(part))
-        children = _named(part, "_modules").items()
-        todo += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(children) if child is not None]
+        prefix, part = next(todo[-1], ("", None))
+        if part is None:
+            todo.pop()
+            continue
+        parts += 1 + _size(part)
+        if parts > _MOST_PARTS or len(todo) > _DEEPEST or len(prefix) > _LONGEST:
+            raise _too_large()
+        for name, value in _own(part):
+            characters += len(prefix) + len(name)
+            if characters > _MOST_CHARACTERS:
+                raise _too_large()
+            tensors[prefix + name] = value
+        todo.append(_children(prefix, part))
     return tensors
 
 
+def _too_large() -> ArtifactError:
+    return ArtifactError(
+        f"expected a module of at most {_MOST_PARTS} parts, nested at most {_DEEPEST} deep, with names of at most "
+        f"{_LONGEST} characters, found more or one that contains itself; give its state dict"
+    )
+
+
+def _size(module: Any) -> int:
+    """Returns how many names there are to look at: a dict that many modules share is looked at for each."""
+    state = _state(module)
+    found = [state.get(name) for name in ("_parameters", "_buffers", "_modules", _PASSING)]
+    return sum(len(part) for part in found if isinstance(part, (dict, *_COLLECTIONS)))
+
+
+def _children(prefix: str, module: Any) -> Iterator[tuple[str, Any]]:
+    return ((f"{prefix}{name}.", part) for name, part in _named(module, "_modules").items() if part is not None)
+
+
 def _own(module: Any) -> Iterator[tuple[str, Tensor]]:
-    passing = _state(module).get("_non_persistent_buffers_set", ())
-    passing = passing if isinstance(passing, (set, frozenset, list, tuple)) else ()
-    for name, value in [*_named(module, "_parameters").items(), *_named(module, "_buffers").items()]:
-        if isinstance(value, Tensor) and name not in passing:
-            yield name, value
+    passing = _state(module).get(_PASSING)
+    passing = {name for name in passing if type(name) is str} if isinstance(passing, _COLLECTIONS) else set()
+    for part in ("_parameters", "_buffers"):
+        for name, value in _named(module, part).items():
+            if isinstance(value, Tensor) and name not in passing:
+                yield name, value
 
 
 def _state(module: Any) -> dict[Any, Any]:

@@ -43,11 +43,12 @@ for line in sys.stdin:
     if not child:
         try:
             path = fetch(address, cache_dir=cache, timeout=20)
-            print(os.getpid(), path, flush=True)
+            told = str(path)
         except BaseException as error:
-            print(os.getpid(), repr(error), flush=True)
+            told = repr(error)
+        os.write(1, f"{os.getpid()} {told}\\n".encode())  # at once, as others write too
         os._exit(0)
-    print("started", child, flush=True)
+    os.write(1, f"started {child}\\n".encode())
 """
 
 

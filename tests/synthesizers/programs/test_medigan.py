@@ -86,6 +86,13 @@ def packed(path: Path, files: dict[str, str], root: str = "TINY-GAN/") -> tuple[
 FILES = {"__init__.py": GENERATE, "parts/__init__.py": "", "parts/shapes.py": "HEIGHT = 8", "weights.txt": "7"}
 
 
+@pytest.fixture(autouse=True)
+def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests look at what is left there, while others run beside them."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> tuple[Path, str]:
     return packed(tmp_path / "tiny.zip", FILES)
