@@ -23,9 +23,7 @@ _LONGEST = 4000
 def printable(text: str, most: int = _LONGEST) -> str:
     """Returns text as a terminal may show it: control characters written out, cut to `most` characters."""
     cut = text if len(text) <= most else f"{text[: most - 3]}..."
-    shown = "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "backslashreplace").decode() for c in cut
-    )
+    shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in cut)
     return shown if len(shown) <= most else f"{shown[: most - 3]}..."
 
 

@@ -148,7 +148,7 @@ def plain(text: str, most: int = 2_000) -> str:
 
 def markdown(text: str) -> str:
     """Returns text that a table or list in Markdown shows as it is."""
-    return re.sub(r"([\\|`*_<>\[\]])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\|`*_<>\[\]()])", r"\\\1", " ".join(text.split()))
 
 
 def source_of(address: str | Path) -> str:

@@ -150,7 +150,7 @@ def small(path: str | Path, most: int) -> bytes:
     """
     with opened(path) as source:
         if source.size > most:
-            raise ArtifactError(f"expected at most {most} bytes, found {source.size}; give the file with the settings")
+            raise ArtifactError(f"expected a small file of settings, found one of more than {most} bytes; give another")
         return source.read(source.size)
 
 

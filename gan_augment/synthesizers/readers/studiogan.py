@@ -289,8 +289,8 @@ def _num_classes(told: _Told, weights: Mapping[str, Tensor]) -> int:
     stated = told.whole("DATA", "num_classes", _CLASSES.get(dataset, found))
     if stated != found:
         raise ArtifactError(
-            f"expected weights of {stated} classes, as {told.path} says of {dataset!r:.80}, found {found}; give the "
-            "YAML file that these weights were trained with"
+            f"expected weights of {stated} classes, as {told.path} says of {plain(dataset, 80)}, found {found}; give "
+            "the YAML file that these weights were trained with"
         )
     return found
 
