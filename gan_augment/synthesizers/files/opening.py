@@ -39,7 +39,8 @@ def read(path: Path, kind: str, options: Mapping[str, Any]) -> tuple[str, Found]
 
     if kind == "biggan" or (not kind and biggan.recognises_folder(path)):
         refuse(options, (), "pytorch-pretrained-biggan")
-        return "biggan", biggan.read_folder(path)
+        with _telling(path):
+            return "biggan", biggan.read_folder(path)
     tree = _tree(path)
     modules = {name: importlib.import_module(f"gan_augment.synthesizers.readers.{name}") for name in READERS}
     with _telling(path):

@@ -306,7 +306,7 @@ def _refuse_info(told: _Told) -> None:
     for name in ("info_type", "g_info_injection"):
         if (value := told.text("MODEL", name, "N/A")) != "N/A":
             raise ArtifactError(
-                f"expected a generator that takes latents and a class, found InfoGAN's {name} {value!r:.80}"
+                f"expected a generator that takes latents and a class, found InfoGAN's {name} {plain(value, 80)}"
             )
 
 
