@@ -112,7 +112,7 @@ def verify_rows(store: Store, synthesizer: Synthesizer, like: Any, sample: int, 
     if not chunks:
         raise ConfigError(
             "expected rows that this synthesizer drew, found a pool of images made elsewhere or drawn by others (their "
-            "fingerprints differ); give the synthesizer that drew them"
+            "fingerprints differ); give the synthesizer that drew them, with the class map that it had (--map)"
         )
     rng = np.random.Generator(np.random.Philox(derive(seed, "verify")))
     picked = sorted(rng.choice(len(chunks), len(chunks), replace=False)[: max(1, sample)].tolist())

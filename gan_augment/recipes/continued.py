@@ -88,7 +88,8 @@ class Continued(StyleGAN2ADA):
                 f"{'x'.join(map(str, spec.grid))}; give image_size={shape[-1]}"
             )
         plain = super().networks(spec)
-        own = ContinuedGenerator(generator, spec)
+        grows = _can_grow(self.architecture, settings_of(self.architecture, self.settings))
+        own = ContinuedGenerator(generator, spec, grows=grows)
         if self.judge is None:
             return {**plain, "generator": own, "discriminator": StyleDiscriminator(spec, self.width_for(spec))}
         seeing = _fresh(self.judge, self.judge_settings, spec.num_classes)
@@ -118,18 +119,18 @@ class _Standing(nn.Module):
 class ContinuedGenerator(_Standing):
     """A released generator for a dataset's classes and channels.
 
-    One that was built for another number of classes, or for none, gets an offset of its latents for each class of the
+    One whose classes cannot be rearranged, or that knows none, gets an offset of its latents for each class of the
     dataset, and draws it as the class of its own that `as_class` tells. Of a generator of colour images the grey ones
     are taken for a grey dataset.
     """
 
     as_class: Tensor
 
-    def __init__(self, inner: Published, spec: NetworkSpec) -> None:
+    def __init__(self, inner: Published, spec: NetworkSpec, *, grows: bool) -> None:
         super().__init__()
         self.inner, self.channels = inner, spec.channels
         self.offset: nn.Embedding | None = None
-        if inner.num_classes != spec.num_classes:
+        if not grows:
             self.offset = nn.Embedding(spec.num_classes, inner.latent_dim)
             nn.init.normal_(self.offset.weight, std=_FRESH)
             self.register_buffer("as_class", torch.arange(spec.num_classes) % max(1, inner.num_classes))

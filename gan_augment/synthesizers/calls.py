@@ -97,6 +97,16 @@ class LatentCall:
         self.generator, self.latent_shape = generator, tuple(latent_shape)
         self.labels, self.num_classes = labels, num_classes
 
+    def told(self, rows: int) -> str:
+        """Returns what the generator is called with, in words."""
+        shape = (rows, *self.latent_shape)
+        label = {
+            "none": "",
+            "int": f" and class numbers ({rows},) below {self.num_classes}",
+            "onehot": f" and one-hot classes ({rows}, {self.num_classes})",
+        }
+        return f"latents {shape}{label[self.labels]}"
+
     def __call__(self, labels: Tensor, seeds: npt.NDArray[np.int64]) -> Any:
         """Returns what the generator returns for labels `(N,)` and latents of seeds `(N,)`."""
         device = device_of(self.generator)

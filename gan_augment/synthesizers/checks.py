@@ -1,6 +1,7 @@
 """What every synthesizer checks of what it is asked for."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from gan_augment.errors import SynthesizerError
+from gan_augment.errors import DataMismatchWarning, SynthesizerError
 from gan_augment.types import IntArray, NeedsParents, as_labels
 
 __all__ = ["Home", "checked_request", "from_items", "match_classes"]
+
+_SHOWN = 12
 
 
 def checked_request(
@@ -68,6 +71,13 @@ def match_classes(
                 "see ga.per_class and ga.labelled_by"
             )
         found = np.arange(num_classes)
+        if list(wanted) != [str(label) for label in found]:
+            warnings.warn(
+                f"the synthesizer's classes have no names and were matched by position: {_pairs(wanted)}. Give "
+                "class_names= where it is loaded or wrapped, or class_map= (--map), to be sure",
+                DataMismatchWarning,
+                stacklevel=4,
+            )
     else:
         index = {name: i for i, name in enumerate(class_names)}
         found = np.array([index.get(name, -1) for name in wanted], dtype=np.int64)
@@ -76,9 +86,15 @@ def match_classes(
         has = ", ".join(class_names or ())
         raise SynthesizerError(
             f"expected a synthesizer of the classes to be filled up, found that it lacks {', '.join(missing)} (it has "
-            f"{has}); fit one on this dataset, or leave these classes out with sampling_strategy="
+            f"{has}); say which is which with ga.adapt(gan, class_map=...) (--map), fit one on this dataset, or leave "
+            "these classes out with sampling_strategy= or counts= (--count)"
         )
     return found
+
+
+def _pairs(wanted: Sequence[str]) -> str:
+    shown = ", ".join(f"{label} is {name}" for label, name in enumerate(wanted[:_SHOWN]))
+    return shown + (f" and {len(wanted) - _SHOWN} more" if len(wanted) > _SHOWN else "")
 
 
 def from_items(synthesizer: Any) -> bool:

@@ -107,6 +107,8 @@ def per_class(parts: Mapping[str, Any]) -> PerClassSynthesizer:
         raise ConfigError("expected a synthesizer for each class by name, found none")
     taken = {}
     for name, given in parts.items():
+        if not isinstance(name, str):
+            raise ConfigError(f"expected classes by name, as text, found {name!r}")
         part, own = given if isinstance(given, tuple) else (given, name)
         if not isinstance(part, Synthesizer):
             raise ConfigError(f"expected a synthesizer for {name}, found {type(part).__name__}")
@@ -118,8 +120,8 @@ def per_class(parts: Mapping[str, Any]) -> PerClassSynthesizer:
                     f"{', '.join(names) or part.num_classes}; give (synthesizer, its class)"
                 )
             own = names.index(own) if own in names else 0
-        taken[str(name)] = part, whole(f"the class of {name}", own, 0)
-        if taken[str(name)][1] >= part.num_classes:
+        taken[name] = part, whole(f"the class of {name}", own, 0)
+        if taken[name][1] >= part.num_classes:
             raise ConfigError(f"expected a class from 0 to {part.num_classes - 1} for {name}, found {own}")
     return PerClassSynthesizer(taken)
 

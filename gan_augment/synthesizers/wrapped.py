@@ -148,7 +148,16 @@ class WrappedSynthesizer:
 
     def _draw(self, labels: IntArray, seeds: IntArray, into: Tensor) -> None:
         with own_random_numbers(self.device, int(seeds[0]) & _SEED_BITS):
-            drawn = self._call(as_tensor(labels), seeds)
+            try:
+                drawn = self._call(as_tensor(labels), seeds)
+            except (RuntimeError, IndexError, TypeError) as error:
+                if self._looked_at or not isinstance(self._call, LatentCall):
+                    raise
+                raise SynthesizerError(
+                    f"expected a generator that takes {self._call.told(len(labels))}, found that it fails with "
+                    f"{type(error).__name__}: {str(error).strip():.300}. Correct latent_dim=, labels= ('int', 'onehot' "
+                    "or 'none') or num_classes="
+                ) from error
         self._put(drawn, into)
 
     def _put(self, drawn: Any, into: Tensor) -> None:
@@ -272,7 +281,7 @@ def wrap(
     if latent_dim is None:
         latent_dim = told.get("latent_dim")
     if num_classes is None:
-        num_classes = told.get("num_classes")
+        num_classes = 1 if labels == "none" else told.get("num_classes")
     if module is not None and latent_dim is None:
         raise ConfigError(
             "expected latent_dim= for a module, which is called with latents of that length, found none, and no "

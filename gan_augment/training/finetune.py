@@ -46,7 +46,7 @@ def start_from(trainer: Trainer, init: Any, spec: NetworkSpec, classes: Sequence
         return
     if not isinstance(init, TrainedSynthesizer):
         raise ConfigError(
-            "expected init= to bring its networks, as what fit and load return (without class_map= and like=), "
+            "expected init= to bring its networks, as what fit and load return (without class_map=, like=, module=), "
             f"found {type(init).__name__}"
         )
     if init.recipe.name != trainer.recipe.name:

@@ -130,6 +130,10 @@ def build(
     with Ranks.find(device) as ranks:
         synthesizer = load(gan, device=ranks.device, class_map=pairs(class_map, "--map"))
         view = RawView(open_folder(like), progress=not quiet and ranks.first)
+        if unknown := [name for name in pairs(class_map, "--map") or () if name not in view.classes]:
+            raise ConfigError(
+                f"expected --map of classes of {like}, {', '.join(view.classes)}, found {', '.join(unknown)}"
+            )
         chosen = None
         ranks.told(lambda: _check(synthesizer, view, out, extend, asked))  # a slip is told before a judge is trained
         if select:

@@ -33,7 +33,7 @@ def convert(
         str | None, typer.Option(help="What IN is, where that cannot be seen; a wrong one lists all.")
     ] = None,
     class_name: Annotated[
-        list[str] | None, typer.Option("--class", help="Names of the model's classes, in their order.")
+        list[str] | None, typer.Option("--class", help="Name of a class of the model, once for each, in their order.")
     ] = None,
     parent: Annotated[
         list[str] | None,
@@ -42,7 +42,10 @@ def convert(
     image_size: Annotated[int | None, typer.Option(help="Side at which such a network works.")] = None,
     truncation: Annotated[float | None, typer.Option(help="From 1, all it knows, to 0, one image a class.")] = None,
     option: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE of the format, such as config=FILE or num_classes=7.")
+        list[str] | None,
+        typer.Option(
+            help="NAME=VALUE of the format, such as config=FILE, num_classes=7, value_range=0:1, image_shape=3x64x64."
+        ),
     ] = None,
     licence: Annotated[str | None, typer.Option(help="Of the weights, where you know it.")] = None,
     citation: Annotated[str | None, typer.Option(help="Whom to cite, where you know better.")] = None,
@@ -87,10 +90,11 @@ def _value(text: Any) -> Any:
     """Returns a number, a shape such as 3x64x64, a range such as 0:1, or the text."""
     if isinstance(text, int):
         return text
+    text = text.strip("()[] ").replace(", ", ",")
     parts = text.split("x")
     if len(parts) > 1 and all(part.isdigit() for part in parts):
         return tuple(map(int, parts))
-    low, sign, high = text.partition(":")
+    low, sign, high = text.partition("," if "," in text else ":")
     try:
         return (float(low), float(high)) if sign else float(text)
     except ValueError:
@@ -137,5 +141,8 @@ def _tell(found: "Loaded", out: Path, as_json: bool) -> None:
             "Its classes have no names: give --class for each, or class_map={'your class': number} to ga.load."
         )
     lines.append(f"Look at {picture}: samples of its classes, none picked." if picture.exists() else "")
-    lines.append(f"Next: gan-augment build {out} --like TRAIN --out POOL, or ga.load({str(out)!r}, like=train_set)")
+    mapped = " --map CLASS=NUMBER ..." if classes is None and made.num_classes > 1 else ""
+    lines.append(
+        f"Next: gan-augment build {out} --like TRAIN --out POOL{mapped}, or ga.load({str(out)!r}, like=train_set)"
+    )
     show(result, "\n".join(line for line in lines if line), as_json)

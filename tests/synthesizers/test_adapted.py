@@ -142,3 +142,5 @@ def test_classes_without_names_are_not_guessed() -> None:
     with pytest.raises(SynthesizerError, match=r"found 1 without names: .*ga.per_class"):
         ga.SyntheticPool.build(style(0), train, selector=None, counts={"1": 2})
     ga.SyntheticPool.build(adapt(numbered(), class_map={"1": 5}), train, selector=None, counts={"1": 2})
+    with pytest.warns(ga.DataMismatchWarning, match="matched by position: 0 is cat, 1 is dog, 2 is eel"):
+        ga.SyntheticPool.build(style(3), Pictures((6, 5, 4), classes=["cat", "dog", "eel"]), selector=None)

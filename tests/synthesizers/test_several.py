@@ -74,6 +74,7 @@ def test_parts_are_matched_by_name() -> None:
     ("parts", "told"),
     [
         ({}, "a synthesizer for each class by name, found none"),
+        ({9: style(0)}, "classes by name, as text, found 9"),
         ({"a": "x"}, "a synthesizer for a, found str"),
         ({"a": style()}, "a class a, or of a single class, found one of 3"),
         ({"a": (style(), 3)}, "from 0 to 2 for a, found 3"),

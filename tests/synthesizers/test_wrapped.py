@@ -306,6 +306,25 @@ def test_attributes_of_a_module_count() -> None:
     assert wrap(one).fingerprint == wrap(Told()).fingerprint
 
 
+@pytest.mark.parametrize("settings", [{"labels": "onehot"}, {"latent_dim": 7}, {"num_classes": 5}])
+def test_a_call_that_fails_tells_how_it_was_called(settings: dict[str, Any]) -> None:
+    class Embedding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.linear = nn.Embedding(3, 4), nn.Linear(10, 64)
+
+        def forward(self, z: Tensor, y: Tensor) -> Tensor:
+            return self.linear(torch.cat([z, self.embed(y)], 1)).tanh().reshape(-1, 1, 8, 8)
+
+    synthesizer = wrap(Embedding(), **{"num_classes": 3, "latent_dim": 6, "image_shape": (1, 8, 8), **settings})
+    with pytest.raises(SynthesizerError, match=r"expected a generator that takes latents \(1, .*Correct latent_dim="):
+        synthesizer.sample([synthesizer.num_classes - 1], [0])
+
+
+def test_a_generator_without_labels_serves_one_class() -> None:
+    assert wrap(Recording(), labels="none", latent_dim=5, image_shape=(1, 8, 8)).num_classes == 1
+
+
 def test_licence_and_citation_are_carried() -> None:
     synthesizer = wrap(Told(), licence="CC-BY-4.0", citation="Doe 2020")
     assert (synthesizer.licence, synthesizer.citation) == ("CC-BY-4.0", "Doe 2020")

@@ -101,6 +101,17 @@ def test_the_licence_is_kept(tmp_path: Path) -> None:
     assert load(tmp_path / "gan").licence == "cc-by-4.0"
 
 
+def test_classes_that_cannot_be_rearranged_are_matched_by_name_too() -> None:
+    """torchgan's conditional generator has an embedding as long as there are classes."""
+    init = dcgan(3, class_names=["c", "a", "b"])
+    train = Pictures((12, 6, 5), size=16, channels=3, classes=["a", "b", "c"])
+    gan = continued(init, train, steps=1, learning_rate=1e-12)
+    for label, own in enumerate((1, 2, 0)):
+        images = gan.sample([label] * 8, range(8)).images
+        apart = [(images - init.sample([k] * 8, range(8)).images).abs().mean().item() for k in range(3)]
+        assert apart.index(min(apart)) == own, apart
+
+
 def test_auto_is_the_recipe_that_goes_on() -> None:
     gan = ga.fit(TRAIN, init=style(3), steps=1, progress=False, min_images=1, watch_every=0)
     assert gan.recipe.name == "continued"

@@ -314,6 +314,8 @@ def _weights_in(path: Path, kind: str | None) -> Path:
         return path
     if kind == "medigan" or any((path / name).is_file() for name in _OWN) or _is_biggan(path):
         return path
+    if (path / "pool.json").is_file():
+        raise ArtifactError(f"expected a synthesizer in {path}, found a pool; give the folder of fit or convert")
     if (path / WEIGHTS).is_file():
         raise ArtifactError(
             f"expected a synthesizer in {path}, found no synthesizer.json or {DESCRIPTION} beside {WEIGHTS}"

@@ -184,7 +184,10 @@ def open_program(
 
 def of_program(program: Program, given: Mapping[str, Any], options: Mapping[str, Any]) -> WrappedSynthesizer:
     """Returns a synthesizer that calls a program."""
-    refuse(given, ("class_names",), f"a {program.form} program")
+    if odd := [name for name in given if name != "class_names"]:
+        raise ConfigError(
+            f"expected no {', '.join(odd)} for a program of form {program.form}, which tells nothing of it"
+        )
     settings = {name: options[name] for name in ("image_shape", "value_range") if name in options}
     if program.form == "medigan":
         settings.setdefault("value_range", (0.0, 255.0))

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from gan_augment.errors import ArtifactError
+from gan_augment.errors import ArtifactError, ConfigError
 from gan_augment.networks.published.dcgan import TorchganSettings
 from gan_augment.synthesizers.readers.found import Found, Part
 
@@ -51,9 +51,15 @@ def read(
 
     Raises:
         ArtifactError: It holds no such generator, or several and no name was given.
+        ConfigError: A nonlinearity is none of these.
     """
     if not isinstance(tree, Mapping):
         raise ArtifactError(f"expected a checkpoint or a state dict of torchgan in {path}, found {tree!r:.80}")
+    if nonlinearity not in (None, "leaky_relu", "relu") or last_nonlinearity not in (None, "tanh", "sigmoid"):
+        raise ConfigError(
+            "expected nonlinearity= leaky_relu or relu and last_nonlinearity= tanh or sigmoid, found "
+            f"{nonlinearity!r:.80} and {last_nonlinearity!r:.80}"
+        )
     state = _chosen(tree, path, generator)
     settings = _settings(state, nonlinearity or "leaky_relu", last_nonlinearity or "tanh", path)
     notes = []
