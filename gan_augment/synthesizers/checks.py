@@ -71,7 +71,7 @@ def match_classes(
                 "see ga.per_class and ga.labelled_by"
             )
         found = np.arange(num_classes)
-        if list(wanted) != [str(label) for label in found]:
+        if not all(name.isdecimal() for name in wanted):
             warnings.warn(
                 f"the synthesizer's classes have no names and were matched by position: {_pairs(wanted)}. Give "
                 "class_names= where it is loaded or wrapped, or class_map= (--map), to be sure",
