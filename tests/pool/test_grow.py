@@ -330,10 +330,11 @@ def test_a_class_of_which_nothing_is_kept_is_not_drawn_for_ever() -> None:
             synthesizer(), BASE, RefusesEels(), counts={"dog": 300, "eel": 5000}, progress=False, **settings
         )
 
-    with pytest.warns(ga.SmallClassWarning) as told:
+    with pytest.warns(ga.SmallClassWarning) as caught:
         pool = ask()
     assert pool.candidates().counts == {1: 600, 2: 128}
     assert pool.about["stopped"] == {"eel": {"kept": 0, "of": 128, "planned": 10000, "rejected": {"an eel": 128}}}
+    told = [one for one in caught if one.category is ga.SmallClassWarning]
     words = str(told[0].message)
     assert "1.0% of the candidates of eel to be kept, found 0 of 128 in a first draw (most are an eel)" in words
     assert "instead of 10000" in words
