@@ -10,6 +10,7 @@ from gan_augment.errors import DataError
 from gan_augment.fingerprint import hash_json
 from gan_augment.pool.columns import Columns
 from gan_augment.pool.layout import KIND, VERSION
+from gan_augment.synthesizers.combined import joined
 
 __all__ = ["appended", "check_alike", "flattened", "new_document", "with_part"]
 
@@ -73,7 +74,7 @@ def flattened(document: Mapping[str, Any]) -> dict[str, Any]:
         about["needed"] = _summed([part.get("needed") or {} for part in drawn])
         about["notes"] = list(dict.fromkeys(note for part in drawn for note in part.get("notes") or ()))
     if len(drawn) > 1:
-        about["licence"] = _licences([part.get("licence") for part in drawn])
+        about["licence"] = joined([part.get("licence") for part in drawn], "not known of one part")
         about["origins"] = _distinct([one for part in drawn for one in part.get("origins") or ()])
     if len(drawn) < len(parts):  # some images were made elsewhere
         about |= {"like": None, "licence": None}
@@ -82,12 +83,6 @@ def flattened(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _common(values: list[Any]) -> Any:
     return values[0] if all(value == values[0] for value in values) else None
-
-
-def _licences(values: list[str | None]) -> str | None:
-    """Returns the licences of all parts; None where none is known."""
-    known = list(dict.fromkeys(value for value in values if value is not None))
-    return "; ".join([*known, "not known of one part"] if None in values else known) if known else None
 
 
 def _distinct(values: list[Any]) -> list[Any]:

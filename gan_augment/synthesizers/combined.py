@@ -10,7 +10,7 @@ from gan_augment.fingerprint import FittedOn
 from gan_augment.images import ImageSpec
 from gan_augment.types import NeedsParents, Synthesizer
 
-__all__ = ["Combined"]
+__all__ = ["Combined", "conditions_for", "joined", "origins_of"]
 
 _UNKNOWN = "not known of one of its parts"
 
@@ -40,12 +40,12 @@ class Combined:
     @property
     def licence(self) -> str | None:
         """The licences of all parts; None where none is known."""
-        return _joined([getattr(part, "licence", None) for part in self.parts])
+        return joined([getattr(part, "licence", None) for part in self.parts])
 
     @property
     def citation(self) -> str | None:
         """Whom to cite for all parts; None where nobody is known."""
-        return _joined([getattr(part, "citation", None) for part in self.parts], None)
+        return joined([getattr(part, "citation", None) for part in self.parts], None)
 
     @property
     def provenance(self) -> Any:
@@ -120,7 +120,8 @@ def _needs_parents(part: Synthesizer) -> bool:
     return isinstance(part, NeedsParents) and part.needs_parents
 
 
-def _joined(values: Sequence[str | None], unknown: str | None = _UNKNOWN) -> str | None:
+def joined(values: Sequence[str | None], unknown: str | None = _UNKNOWN) -> str | None:
+    """Returns what several parts say, each once, and that some say nothing; None where none says anything."""
     known = list(dict.fromkeys(value for value in values if value is not None))
     if not known:
         return None

@@ -52,27 +52,53 @@ def _check(source: Tensor, channels: int, stride: int, least: int) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResnetSettings(Settings):
-    """What a residual translator is built with.
+class TranslatorSettings(Settings):
+    """What both translators are built with.
 
     Attributes:
         source_channels: Channels of the images that it is given.
         channels: Channels of the images that it makes.
-        width: Channels of the first layer (ngf).
-        blocks: Residual blocks: 9 in CycleGAN for images of 256, 6 for 128.
+        width: Channels of the first layer (ngf); deeper ones have up to 8 times as many.
         norm: How layers are normalised.
     """
 
     source_channels: int = 3
     channels: int = 3
     width: int = 64
-    blocks: int = 9
     norm: Norm = "instance"
 
     def __post_init__(self) -> None:
         within("source_channels", self.source_channels, 1, 256)
         within("channels", self.channels, 1, 256)
         within("width", self.width, 1, 1024)
+
+
+class _Translator(Translator):
+    settings: TranslatorSettings
+
+    @property
+    def source_channels(self) -> int:
+        """Channels of the images that it is given."""
+        return self.settings.source_channels
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images that it makes."""
+        return self.settings.channels
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResnetSettings(TranslatorSettings):
+    """What a residual translator is built with.
+
+    Attributes:
+        blocks: Residual blocks: 9 in CycleGAN for images of 256, 6 for 128.
+    """
+
+    blocks: int = 9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         within("blocks", self.blocks, 0, 64)
 
 
@@ -94,7 +120,7 @@ def _mirrored(images: Tensor, by: int) -> Tensor:
     return functional.pad(images, [by] * 4, mode="reflect")
 
 
-class ResnetTranslator(Translator):
+class ResnetTranslator(_Translator):
     """Downsampling twice, residual blocks, upsampling twice (Johnson et al. 2016, arXiv 1603.08155; CycleGAN).
 
     In the notation of Zhu et al. 2017, appendix: c7s1-w, d2w, d4w, R4w for each block, u2w, uw, c7s1-C, tanh.
@@ -117,16 +143,6 @@ class ResnetTranslator(Translator):
             for outputs in (2 * width, width)
         )
         self.last = nn.Conv2d(width, settings.channels, 7)
-
-    @property
-    def source_channels(self) -> int:
-        """Channels of the images that it is given."""
-        return self.settings.source_channels
-
-    @property
-    def channels(self) -> int:
-        """Channels of the images that it makes."""
-        return self.settings.channels
 
     @property
     def stride(self) -> int:
@@ -152,27 +168,18 @@ class ResnetTranslator(Translator):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnetSettings(Settings):
+class UnetSettings(TranslatorSettings):
     """What a U-Net translator is built with.
 
     Attributes:
-        source_channels: Channels of the images that it is given.
-        channels: Channels of the images that it makes.
-        width: Channels of the first layer (ngf); deeper ones have up to 8 times as many.
         depth: How often sides are halved: 8 in pix2pix for images of 256, 7 for 128.
-        norm: How layers are normalised.
     """
 
-    source_channels: int = 3
-    channels: int = 3
-    width: int = 64
     depth: int = 8
     norm: Norm = "batch"
 
     def __post_init__(self) -> None:
-        within("source_channels", self.source_channels, 1, 256)
-        within("channels", self.channels, 1, 256)
-        within("width", self.width, 1, 1024)
+        super().__post_init__()
         within("depth", self.depth, 5, 12)
 
     @property
@@ -181,7 +188,7 @@ class UnetSettings(Settings):
         return [self.width * min(2**level, 8) for level in range(self.depth)]
 
 
-class UnetTranslator(Translator):
+class UnetTranslator(_Translator):
     """Halves an image down to its bottom and doubles it again, each level beside what it was on the way down.
 
     Isola et al. 2017, arXiv 1611.07004, appendix 6.1.1. Its dropout, which is the paper's source of variety and active
@@ -206,16 +213,6 @@ class UnetTranslator(Translator):
             for a, b in zip(inputs, widths[-2::-1], strict=True)
         )
         self.last = nn.ConvTranspose2d(2 * widths[0], settings.channels, 4, 2, 1)
-
-    @property
-    def source_channels(self) -> int:
-        """Channels of the images that it is given."""
-        return self.settings.source_channels
-
-    @property
-    def channels(self) -> int:
-        """Channels of the images that it makes."""
-        return self.settings.channels
 
     @property
     def stride(self) -> int:
