@@ -100,6 +100,7 @@ def check_document(document: Mapping[str, Any]) -> None:
     parts = document["parts"]
     if not isinstance(parts, list) or not 1 <= len(parts) <= MOST_PARTS:
         raise ValueError("parts")
+    _check_origins(document.get("origins", []))
     for number, part in enumerate(parts):
         _check_part(part, number)
     if document["rows"] != sum(part["rows"] for part in parts):
@@ -125,11 +126,18 @@ def _check_part(part: Any, number: int) -> None:
         _check_origin(part)
 
 
+def _check_origins(origins: Any) -> None:
+    """Checks what is said of released weights; pools of before say nothing."""
+    if not isinstance(origins, list) or not all(isinstance(origin, Mapping) for origin in origins):
+        raise TypeError(f"origins {origins!r:.40}")
+
+
 def _check_origin(part: Mapping[str, Any]) -> None:
     """Checks what a part says of who drew it and for whom."""
     for name, kinds in _ORIGIN.items():
         if not isinstance(part[name], kinds):
             raise TypeError(f"{name} {part[name]!r:.40}")
+    _check_origins(part.get("origins", []))
     if not all(type(number) is int for number in part["needed"].values()):
         raise TypeError("needed")
     if (like := part["like"]) is not None:

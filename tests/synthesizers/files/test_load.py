@@ -219,6 +219,15 @@ def test_pools_tell_where_the_weights_come_from(tmp_path: Path) -> None:
     pool = ga.SyntheticPool.open(tmp_path / "pool")
     assert pool.about["licence"] == "cc-by-4.0; cc-by-nc-4.0"
     assert [one["source"] for one in pool.about["origins"]] == ["weights.pkl", "other.pkl"]
+    path = tmp_path / "pool" / "pool.json"
+    whole = path.read_text()
+    for wrong in (-1, "x", [3], None):
+        document = json.loads(whole)
+        document["parts"][0]["origins"] = wrong
+        path.write_text(json.dumps(document))
+        with pytest.raises(ArtifactError):
+            ga.SyntheticPool.open(tmp_path / "pool")
+    path.write_text(whole)
     pool.export(tmp_path / "out", "folder")
     card = (tmp_path / "out" / "README.md").read_text()
     assert "other.pkl" in card
