@@ -4,6 +4,7 @@
 
     GanAugmentError
     ├── ConfigError(ValueError)        a parameter has a value that cannot work
+    │   └── DependencyError(ImportError)   an optional library is missing, or of a version that does not work
     ├── DataError(ValueError)          the user's dataset, folder, labels or images
     ├── SynthesizerError(ValueError)   a generator that lacks a class, or gives the wrong shape or range
     ├── ArtifactError(RuntimeError)    a folder on disk: missing, damaged, another version or architecture
@@ -58,6 +59,14 @@ def probability(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise ConfigError(f"expected {name} from 0 to 1, found {value!r}")
     return float(value)
+
+
+class DependencyError(ConfigError, ImportError):
+    """An optional library is not installed, or of a version that does not work."""
+
+    def __init__(self, message: str = "", *, name: str | None = None) -> None:
+        super().__init__(message)
+        self.name = name
 
 
 class DataError(GanAugmentError, ValueError):

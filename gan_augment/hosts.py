@@ -30,6 +30,12 @@ _SYNTHETIC = "synthetic"
 class Frame(dict[Any, Any]):
     """What a library keeps beside the values of an item's images (affine, metadata, names of files), by key."""
 
+    def affine(self, key: Any) -> Any:
+        """Returns the affine `(4, 4)` that is kept of an image, from voxels to mm (RAS+); None where there is none."""
+        kept = self.get(key)
+        kept = kept.get("meta", kept) if isinstance(kept, dict) else {}
+        return kept.get("affine")
+
     def without_files(self) -> "Frame":
         """Returns a copy that names no file: an image that was drawn comes from none."""
         return Frame({key: _nameless(copy.deepcopy(value)) for key, value in self.items()})

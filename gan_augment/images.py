@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from gan_augment.errors import ConfigError, DataError, SynthesizerError
 from gan_augment.forms import RawForm
+from gan_augment.geometry import Affine, as_affine
 
 __all__ = [
     "MIN_SIZE",
@@ -97,6 +98,7 @@ class ImageSpec:
         high: Raw value of +1, for each channel.
         fit: How raw images are fitted to the grid. "pad" replicates the border and is undone by a crop;
             "resize" is bilinear with antialiasing (trilinear for volumes).
+        affine: From voxels of a raw volume to mm (RAS+), as rows of `(4, 4)`; None where that is not known.
     """
 
     form: RawForm
@@ -104,6 +106,7 @@ class ImageSpec:
     low: tuple[float, ...]
     high: tuple[float, ...]
     fit: Literal["pad", "resize"] = "pad"
+    affine: Affine | None = None
 
     def __post_init__(self) -> None:
         if len(self.low) != self.form.channels or len(self.high) != self.form.channels:
@@ -195,7 +198,8 @@ class ImageSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the spec as JSON values."""
-        return asdict(self)
+        told = asdict(self)
+        return told if self.affine is not None else {name: told[name] for name in told if name != "affine"}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "ImageSpec":
@@ -209,6 +213,7 @@ class ImageSpec:
         spec = {**value, "form": RawForm(**form), "grid": tuple(int(side) for side in value["grid"])}
         for name in ("low", "high"):
             spec[name] = tuple(float(number) for number in value[name])
+        spec["affine"] = as_affine(value.get("affine"))
         return cls(**spec)
 
 

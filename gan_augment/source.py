@@ -4,6 +4,7 @@ GANs, judges, pools and fingerprints see *raw* items, before the user's transfor
 last, on real and synthetic images alike.
 """
 
+import contextlib
 import functools
 import math
 import os
@@ -20,6 +21,7 @@ from torch.utils.data import IterableDataset, Subset
 from gan_augment.errors import ConfigError, DataError
 from gan_augment.fingerprint import FittedOn, hash_array, hash_groups, hash_image
 from gan_augment.forms import RawForm
+from gan_augment.geometry import Affine, as_affine, same_spacing, spacing_of
 from gan_augment.hosts import FRAME, Frame, opened
 from gan_augment.images import ImageSpec, network_grid
 from gan_augment.items import ItemStructure, fresh, label_value
@@ -30,7 +32,7 @@ from gan_augment.targets import agreeing, class_names, find_targets
 __all__ = ["RawView"]
 
 _LOADER_BYTES = 4 * 2**30
-_IDENTITY_ITEMS = 16
+_SOME_ITEMS = 16
 _FEW = 16
 _NONE: Mapping[Any, Any] = {}
 
@@ -352,10 +354,25 @@ class RawView:
     @property
     def identity(self) -> str:
         """A hash of all class indices and of 16 images, in their order: tells one dataset from another cheaply."""
-        rows = np.unique(np.linspace(0, len(self) - 1, _IDENTITY_ITEMS).astype(np.int64))
         with preserved_rng():
-            images = [hash_image(self.form.array(self.raw(int(row)))) for row in rows]
+            images = [hash_image(self.form.array(self.raw(row))) for row in self._some_rows()]
         return f"{hash_array(np.array([hash_array(self.targets), *images])):016x}"
+
+    def _some_rows(self) -> list[int]:
+        rows: list[int] = np.unique(np.linspace(0, len(self) - 1, _SOME_ITEMS).astype(np.int64)).tolist()
+        return rows
+
+    @functools.cached_property
+    def affine(self) -> Affine | None:
+        """From voxels to mm (RAS+), that of item 0; None where items tell none, or 16 of them have several spacings."""
+        if FRAME not in self.structure.extras:
+            return None
+        with preserved_rng():
+            frames = [self._raw_item(row)[FRAME] for row in self._some_rows()]
+        found = [frame.affine(self.structure.image) if isinstance(frame, Frame) else None for frame in frames]
+        with contextlib.suppress(TypeError, ValueError):  # what a header holds need be no affine
+            return _common_affine(found)
+        return None
 
     def spec(self, image_size: int | Sequence[int] | None = None) -> ImageSpec:
         """Returns the ImageSpec of the whole set; low and high of each channel are its least and greatest value.
@@ -375,13 +392,15 @@ class RawView:
                     f"expected images of one size, found mixed sizes such as {', '.join(map(str, scan.sizes))}; "
                     "give image_size= to have the networks see them all at one size"
                 )
-            return ImageSpec(form=form, grid=network_grid(form.shape), low=low, high=high, fit="pad")
+            grid = network_grid(form.shape)
+            return ImageSpec(form=form, grid=grid, low=low, high=high, fit="pad", affine=self.affine)
         ndim = self.form.ndim - 1
         sides = [int(side) for side in np.atleast_1d(image_size)]
         shape = tuple(sides * ndim if np.ndim(image_size) == 0 else sides)
         if len(shape) != ndim:
             raise DataError(f"expected image_size= of {ndim} numbers, found {shape}")
-        return ImageSpec(form=form, grid=network_grid(shape), low=low, high=high, fit="resize")
+        affine = None if form.shape is None else self.affine  # of mixed sizes the grid's spacing is not known
+        return ImageSpec(form=form, grid=network_grid(shape), low=low, high=high, fit="resize", affine=affine)
 
     def images(self, indices: Sequence[int] | npt.NDArray[np.int64] | None = None, *, spec: ImageSpec) -> Tensor:
         """Returns raw images as `(n, C, *grid)` float32 in [-1, 1], in the order of `indices` (None: all)."""
@@ -406,3 +425,15 @@ class RawView:
         """Workers get no copy of the images."""
         scan = None if self._scan is None else replace(self._scan, arrays=None)
         return {**self.__dict__, "_scan": scan, "_pipelines": {}, "_examples": {}}
+
+
+def _common_affine(found: Sequence[Any]) -> Affine | None:
+    """Returns the first of several affines; None where one is missing or has another spacing.
+
+    Raises:
+        TypeError, ValueError: One is no affine.
+    """
+    affines = [as_affine(value) for value in found]
+    known = [affine for affine in affines if affine is not None]
+    alike = len(known) == len(found) and all(same_spacing(spacing_of(known[0]), spacing_of(one)) for one in known)
+    return known[0] if alike else None

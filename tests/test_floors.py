@@ -41,6 +41,8 @@ FLOORS = {
     "targets": 0,
     "images": 0,
     "forms": 0,
+    "geometry": 0,
+    "optional": 0,
     "folders": 0,
     "augmentation": 0,
     "artifacts": 0,
@@ -59,6 +61,9 @@ FLOORS = {
 
 ENTRY_POINTS = {"__main__": {"cli"}, "cli": {"demo", "report", "verbs"}, "verbs": {"report"}, "demo": {"report"}}
 """Rooms of one floor may not import each other, but for these and for the ground floor."""
+
+
+INTEGRATIONS = PACKAGE.parent / "integrations"
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from gan_augment.errors import DataError
 from gan_augment.fingerprint import FittedOn, hash_image
 from gan_augment.forms import RawForm
+from gan_augment.geometry import Affine
 from gan_augment.images import batch_rows
 from gan_augment.items import label_value
 from gan_augment.pool.columns import MASK_DTYPE, Columns
@@ -30,6 +31,7 @@ def store_of_arrays(
     known: Mapping[str, npt.NDArray[Any]] | None = None,
     reasons: Sequence[str] = ("",),
     form: RawForm | None = None,
+    affine: Affine | None = None,
 ) -> Store:
     """Returns a store of images, all kept where nothing else is known; as `SyntheticPool.from_arrays`, which says more.
 
@@ -41,6 +43,7 @@ def store_of_arrays(
         known: Further columns `(N,)`, such as seeds.
         reasons: What the column of reasons indexes.
         form: The raw form of the images; None for that of plain arrays, or tensors.
+        affine: From voxels to mm; None where that is not known.
 
     Raises:
         DataError: The lengths or sizes differ, or a label is none of the classes.
@@ -81,6 +84,7 @@ def store_of_arrays(
         image_spec=None,
         reasons=reasons,
         parts=[{"folder": part_name(0), "rows": count, "chunk": chunk, "masks": masks is not None}],
+        affine=affine,
     )
     columns = Columns.of(np.array(index, np.int64), **(known or {}))
     return Store([arrays], columns, document, fitted_on, masks=shards)

@@ -8,6 +8,7 @@ import numpy as np
 
 from gan_augment.errors import DataError
 from gan_augment.fingerprint import hash_json
+from gan_augment.geometry import Affine, as_affine, same_spacing, spacing_of
 from gan_augment.pool.columns import Columns
 from gan_augment.pool.layout import KIND, VERSION
 from gan_augment.synthesizers.combined import joined
@@ -29,6 +30,7 @@ def new_document(
     image_spec: Mapping[str, Any] | None,
     reasons: Sequence[str],
     parts: Sequence[Mapping[str, Any]],
+    affine: Affine | None = None,
 ) -> dict[str, Any]:
     """Returns the document of a pool.
 
@@ -40,6 +42,7 @@ def new_document(
         image_spec: How raw values map to [-1, 1]; None for images whose range is not known.
         reasons: Why rows were rejected; the first is empty.
         parts: What `Work.finish` says of each part, with its provenance.
+        affine: From voxels to mm; None where that is not known.
     """
     return {
         "kind": KIND,
@@ -50,6 +53,7 @@ def new_document(
         "values": list(values),
         "form": dict(form),
         "image_spec": image_spec,
+        "affine": affine,
         "reasons": list(reasons),
         "parts": [dict(part) for part in parts],
     }
@@ -139,6 +143,7 @@ def appended(first: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict[s
         "reasons": reasons,
         "values": own if len(set(map(str, own))) == len(own) else list(range(len(own))),
         "image_spec": _spanning(first["image_spec"], other["image_spec"]),
+        "affine": first.get("affine") if _same_spacing(first, other) else None,
     }
     return document, recoded
 
@@ -151,6 +156,11 @@ def _spanning(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) ->
     high = [max(pair) for pair in zip(one["high"], other["high"], strict=True)]
     alike = all(_plain(one[name]) == _plain(other[name]) for name in ("grid", "fit"))
     return {**one, "low": low, "high": high, "fit": one["fit"] if alike else "resize"}
+
+
+def _same_spacing(first: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    one, two = (as_affine(document.get("affine")) for document in (first, other))
+    return one is not None and two is not None and same_spacing(spacing_of(one), spacing_of(two))
 
 
 def check_alike(first: Mapping[str, Any], other: Mapping[str, Any]) -> None:

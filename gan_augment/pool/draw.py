@@ -47,14 +47,16 @@ def drawn_spec(synthesizer: Synthesizer, view: RawView, label: int) -> ImageSpec
             f"expected samples of {view.form.ndim - 1} spatial dimensions as in the dataset, found {tuple(drawn.shape)}"
         )
     low, high = view.value_range
+    affine = None if form.shape is None else view.affine
     if own is None:
-        return ImageSpec(form=form, grid=tuple(drawn.shape[2:]), low=low, high=high, fit="resize")
+        grid = tuple(drawn.shape[2:])
+        return ImageSpec(form=form, grid=grid, low=low, high=high, fit="resize", affine=affine)
     if different := own.form.differences(form, ("dtype", "channels")):
         raise SynthesizerError(
             f"expected a synthesizer fitted on images of the dataset's own type, found another: {different}"
         )
     fit = own.fit if own.form.shape == form.shape else "resize"
-    return ImageSpec(form=form, grid=own.grid, low=own.low, high=own.high, fit=fit)
+    return ImageSpec(form=form, grid=own.grid, low=own.low, high=own.high, fit=fit, affine=affine)
 
 
 class Sight:

@@ -185,6 +185,7 @@ def document_of(drawing: Drawing, record: Mapping[str, Any]) -> dict[str, Any]:
         image_spec=spec.to_json(),
         reasons=drawing.reasons,
         parts=[record],
+        affine=spec.affine,
     )
 
 

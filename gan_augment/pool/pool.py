@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from gan_augment.balance import SamplingStrategy
 from gan_augment.errors import ConfigError
+from gan_augment.geometry import affine_from, as_affine
 from gan_augment.pool.read import read_store
 from gan_augment.pool.store import Store
 from gan_augment.pool.view import PoolView
@@ -260,6 +261,10 @@ class SyntheticPool(PoolView):
 
         return read_folder(Path(folder), classes=classes, progress=progress).pool()
 
+    def __deepcopy__(self, memo: Any) -> Self:
+        """Returns itself: it is read-only, and hosts copy what they hold with each item."""
+        return self
+
     def _as_seen(self) -> Store:
         """Returns a store that keeps the rows of this view alone; the others have a reason."""
         from gan_augment.pool.redecide import LEFT_OUT, seen_otherwise
@@ -293,6 +298,8 @@ class SyntheticPool(PoolView):
         classes: Sequence[str] | None = None,
         *,
         masks: npt.ArrayLike | None = None,
+        spacing: Sequence[float] | None = None,
+        affine: npt.ArrayLike | None = None,
     ) -> "SyntheticPool":
         """Makes a pool of images that the user already has, all of them kept.
 
@@ -302,13 +309,20 @@ class SyntheticPool(PoolView):
             labels: `(N,)`: the dataset's labels, or class names.
             classes: Class names that integer labels index; None to match labels to the dataset's own.
             masks: `(N, H, W)`, `(N, 1, H, W)` or of volumes, a segmentation mask of whole numbers for each image.
+            spacing: Width of a voxel in mm along each axis of volumes; None where it is not known.
+            affine: `(4, 4)` from voxels to mm (RAS+) instead.
 
         Raises:
+            ConfigError: Spacing or affine has a value that cannot work, or images are no volumes.
             DataError: The lengths or sizes differ, or a label is none of the classes.
         """
         from gan_augment.pool.arrays import store_of_arrays
 
-        return cls(store_of_arrays(images, labels, classes, masks))
+        known = None if spacing is None and affine is None else as_affine(affine_from(spacing, affine))
+        pool = cls(store_of_arrays(images, labels, classes, masks, affine=known))
+        if known is not None and len(pool.form.shape or ()) != 3:
+            raise ConfigError(f"expected volumes beside spacing= or affine=, found images of {pool.form.shape}")
+        return pool
 
     # -- other decisions ------------------------------------------------------------------------------------------
 

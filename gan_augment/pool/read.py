@@ -12,6 +12,7 @@ import numpy.typing as npt
 from gan_augment.artifacts import check_names, pop_fitted_on, read_tensors
 from gan_augment.errors import ArtifactError
 from gan_augment.fingerprint import FittedOn
+from gan_augment.geometry import as_affine
 from gan_augment.images import ImageSpec
 from gan_augment.pool.columns import COLUMNS, MASK_DTYPE, Columns
 from gan_augment.pool.document import flattened
@@ -86,6 +87,7 @@ def check_document(document: Mapping[str, Any]) -> None:
         KeyError, TypeError, ValueError: It is not.
     """
     form, spec = read_form(document)
+    as_affine(document.get("affine"))
     if any(type(side) is not int for side in (form.channels, *document["form"]["shape"])):
         raise TypeError("form")
     if spec is not None and not (min(spec.grid) > 0 and math.prod(spec.grid) <= _MOST_CELLS):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gan_augment.errors import ConfigError
 from gan_augment.fingerprint import FittedOn
+from gan_augment.geometry import as_affine, spacing_of
 from gan_augment.pool.store import Store, read_form
 from gan_augment.seeds import derive
 from gan_augment.types import IntArray
@@ -26,6 +27,7 @@ class PoolView:
         values: The label that stands for each class in the dataset that it was made for, a whole number or a string.
         form: The raw form of the images.
         image_spec: How raw values map to [-1, 1]; None for a pool of arrays.
+        affine: From voxels of a volume to mm (RAS+), rows of `(4, 4)`; None where that is not known.
     """
 
     def __init__(self, store: Store, rows: IntArray | None = None) -> None:
@@ -35,6 +37,7 @@ class PoolView:
         self.named: bool = bool(store.about["named"])
         self.values: list[int | str] = _values(store.about)
         self.form, self.image_spec = read_form(store.about)
+        self.affine = as_affine(store.about.get("affine"))
 
     # -- columns of the view --------------------------------------------------------------------------------------
 
@@ -83,6 +86,11 @@ class PoolView:
     def reviews(self) -> npt.NDArray[np.uint8]:
         """What a person said of each row: 0 nothing yet, 1 keep, 2 reject, 3 unsure."""
         return self._store.columns.review[self.rows]
+
+    @property
+    def spacing(self) -> tuple[float, float, float] | None:
+        """Width of a voxel in mm along each axis of the volumes; None where it is not known."""
+        return None if self.affine is None else spacing_of(self.affine)
 
     @property
     def folder(self) -> Path | None:

@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from gan_augment.artifacts import storing, write_bytes
-from gan_augment.errors import ConfigError
 from gan_augment.images import picture, resize
+from gan_augment.optional import needed
 
 __all__ = ["TrainingLog", "draw_grid"]
 
@@ -41,7 +41,7 @@ class TrainingLog:
         batch_size: Images a step.
 
     Raises:
-        ConfigError: `tensorboard` is given, and not installed.
+        DependencyError: `tensorboard` is given, and not installed.
         StorageError: The disk refused.
     """
 
@@ -120,13 +120,9 @@ class TrainingLog:
 
 
 def _writer(folder: str | Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise ConfigError(
-            "expected TensorBoard for tensorboard=, found that it is not installed; "
-            "pip install 'gan_augment[tensorboard]'"
-        ) from None
+    needed("tensorboard", "tensorboard", "tensorboard=")
+    from torch.utils.tensorboard import SummaryWriter
+
     with storing(folder):
         return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 

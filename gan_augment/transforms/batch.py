@@ -11,6 +11,7 @@ from torchvision.transforms import v2
 
 from gan_augment.errors import ConfigError, DataError, probability
 from gan_augment.pool import SyntheticPool
+from gan_augment.transforms.collated import ForBatches
 from gan_augment.transforms.plan import added_counts, wanted_counts
 from gan_augment.transforms.samples import Batch, checked_getter
 from gan_augment.transforms.source import ByLabel
@@ -92,7 +93,7 @@ class SynthesizeBatch(v2.Transform):  # type: ignore[misc]  # torchvision has no
         self.share = 0.5 if share is None else probability("share", share)
         self.p = probability("p", p)
         self.labels_getter = checked_getter(labels_getter)
-        self._source = ByLabel(source, classes, transform)
+        self._source = ForBatches(source, classes, transform)
         self.class_shares = None if class_shares is None else by_label("class_shares", class_shares, self._source)
         if self.class_shares is not None:
             total = sum(self.class_shares.values())

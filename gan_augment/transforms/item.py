@@ -13,9 +13,8 @@ from gan_augment.forms import RawForm
 from gan_augment.pipelines import call_on_pair, call_transform
 from gan_augment.pool import SyntheticPool
 from gan_augment.pool.matching import raw_mask, twin_form
-from gan_augment.synthesizers.checks import from_items
 from gan_augment.transforms.samples import Item, checked_getter
-from gan_augment.transforms.source import ByLabel
+from gan_augment.transforms.source import ByLabel, drawn_seeds
 from gan_augment.types import Synthesizer
 
 __all__ = ["SynthesizeSameClass"]
@@ -73,12 +72,7 @@ class SynthesizeSameClass(v2.Transform):  # type: ignore[misc]  # torchvision ha
         self.p = probability("p", p)
         self.labels_getter = checked_getter(labels_getter)
         self._source = ByLabel(source, classes, transform)
-        synthesizer = self._source.synthesizer
-        if synthesizer is not None and synthesizer.image_spec is None:
-            raise ConfigError(
-                "expected a synthesizer with an image_spec, which says what raw images look like, found none; give "
-                "ga.adapt(gan, like=train_set), wrap(..., image_spec=), or a pool"
-            )
+        self._form = self._source.require_form()
 
     def extra_repr(self) -> str:
         """Returns the settings, for repr."""
@@ -90,44 +84,21 @@ class SynthesizeSameClass(v2.Transform):  # type: ignore[misc]  # torchvision ha
         Args:
             inputs: One sample, or image and target.
         """
-        pool = self._source.pool
-        masks = pool is not None and pool.has_masks
-        item = Item.read(inputs, self.labels_getter, masks=masks)
+        item = Item.read(inputs, self.labels_getter, masks=self._source.has_masks)
         index = self._source.class_of(item.label)
         if float(torch.rand((), device="cpu")) >= self.p or index < 0:
             return inputs if len(inputs) > 1 else inputs[0]
         image = item.flat[item.at]
+        own = RawForm.of(image).array(image) if self._source.pool is None else None
+        array, mask = self._source.made(index, int(drawn_seeds(1)[0]), own)
         if item.mask_at is None:
-            array, form = (
-                self._drawn(image, index) if pool is None else (pool.array(self._source.pick(index)), pool.form)
-            )
-            return item.assemble(self._twin(image, array, form)[0])
-        assert pool is not None
-        row, own = self._source.pick(index), item.flat[item.mask_at]
-        made, mask = self._twin(image, pool.array(row), pool.form, _mask(own, pool.mask(row)))
-        return item.assemble(made, mask)
+            return item.assemble(self._twin(image, array)[0])
+        return item.assemble(*self._twin(image, array, _mask(item.flat[item.mask_at], mask)))
 
-    def _drawn(self, image: Any, index: int) -> tuple[npt.NDArray[Any], RawForm]:
-        """Returns a raw array that the synthesizer draws, from the item's image where it makes them from images."""
-        synthesizer = self._source.synthesizer
-        assert synthesizer is not None
-        spec = synthesizer.image_spec
-        assert spec is not None
-        conditions = None
-        if from_items(synthesizer):
-            form = RawForm.of(image)
-            if different := form.differences(spec.form, ("dtype", "channels")):
-                raise DataError(
-                    f"expected images of the form that the synthesizer was fitted on, found another: {different} (item "
-                    "against synthesizer); put the transform first, where images are still raw"
-                )
-            conditions = {"source": spec.decode(form.array(image)[None])}
-        array = spec.encode(self._source.draw([index], conditions))[0]
-        return array, replace(spec.form, shape=array.shape[1:])
-
-    def _twin(self, image: Any, array: npt.NDArray[Any], drawn: RawForm, mask: Any = None) -> tuple[Any, Any]:
+    def _twin(self, image: Any, array: npt.NDArray[Any], mask: Any = None) -> tuple[Any, Any]:
         """Returns a raw array `(C, *spatial)` as a twin of the item's image, and its mask."""
         form, transform = RawForm.of(image), self._source.transform
+        drawn = replace(self._form, shape=array.shape[1:])
         if transform is not None:
             alike = (form.dtype, form.channels) == (drawn.dtype, drawn.channels)
             made = (form if alike else drawn).raw(array)

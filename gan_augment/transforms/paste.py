@@ -11,8 +11,8 @@ from gan_augment.errors import ConfigError, DataError, probability
 from gan_augment.pasting import label_shares, paste_patch
 from gan_augment.pool import SyntheticPool
 from gan_augment.transforms.batch import by_label
+from gan_augment.transforms.collated import ForBatches
 from gan_augment.transforms.samples import Batch, checked_getter
-from gan_augment.transforms.source import ByLabel
 from gan_augment.types import Synthesizer
 
 __all__ = ["PasteSynthetic"]
@@ -61,7 +61,7 @@ class PasteSynthetic(v2.Transform):  # type: ignore[misc]  # torchvision has no 
         super().__init__()
         self.p = probability("p", p)
         self.labels_getter = checked_getter(labels_getter)
-        self._source = ByLabel(source, classes, transform)
+        self._source = ForBatches(source, classes, transform)
         found = by_label("counts", counts, self._source)
         if sorted(found) != list(range(len(found))) or min(found.values()) < 1:
             raise ConfigError(f"expected counts of at least 1 for each label from 0, found {counts!r}")

@@ -1,10 +1,9 @@
-"""Synthetic images by label: the rows of a pool, or a synthesizer that draws as it is asked.
+"""Synthetic images by label and seed: the rows of a pool, or a synthesizer that draws as it is asked."""
 
-All choices come from torch's global random state.
-"""
-
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,23 +12,25 @@ import torch
 from torch import Tensor
 
 from gan_augment.errors import ConfigError, DataError
+from gan_augment.forms import RawForm
+from gan_augment.geometry import spacing_of
 from gan_augment.images import ImageSpec
 from gan_augment.pool import SyntheticPool
-from gan_augment.synthesizers.checks import Home
+from gan_augment.pool.layout import POOL
+from gan_augment.synthesizers import load
+from gan_augment.synthesizers.checks import Home, from_items
 from gan_augment.types import IntArray, Synthesizer
 
-__all__ = ["ByLabel"]
+__all__ = ["ByLabel", "drawn_seeds", "opened_source"]
 
 _SEEDS = 2**63 - 1
-_BEYOND = 0.25
-"""How far noise and the like may lead values out of 0 to 1."""
 
 
 class ByLabel:
     """What a pool or a synthesizer has of each label. No module, so that a transform does not register it.
 
     Args:
-        source: The pool, of whose view the rows are drawn, or the synthesizer.
+        source: The pool, of whose view the rows are drawn, or the synthesizer; or the path of one.
         classes: Names of the dataset's classes by label; None for the labels that the pool was built for, and those of
             a synthesizer by position, or by value where its class names are numbers.
         transform: The user's function for what is drawn.
@@ -38,15 +39,14 @@ class ByLabel:
     def __init__(
         self, source: Any, classes: Sequence[str] | None = None, transform: Callable[..., Any] | None = None
     ) -> None:
-        if not isinstance(source, SyntheticPool | Synthesizer):
-            raise ConfigError(f"expected a SyntheticPool or a Synthesizer, found {type(source).__name__}")
+        source = opened_source(source)
         if transform is not None and not callable(transform):
             raise ConfigError(f"expected transform= a callable or None, found {transform!r}")
         self.pool: SyntheticPool | None = None
         self.synthesizer: Synthesizer | None = None
         self.transform = transform
         self.classes = None if classes is None else [str(name) for name in classes]
-        self._by_value = self._range_is_checked = False
+        self._by_value = False
         self._values: dict[int | str, int] | None = None
         names: Sequence[str] | None
         if isinstance(source, SyntheticPool):
@@ -153,12 +153,80 @@ class ByLabel:
 
     # -- images ---------------------------------------------------------------------------------------------------
 
-    def pick(self, index: int) -> int:
-        """Returns a random row of the pool of one of its classes."""
-        rows = self._rows[index]
-        return int(rows[int(torch.randint(len(rows), (), device="cpu"))])
+    @property
+    def has_masks(self) -> bool:
+        """Whether each image has a segmentation mask."""
+        return self.pool is not None and self.pool.has_masks
 
-    def draw(self, classes: npt.ArrayLike, conditions: Mapping[str, Tensor] | None = None) -> Tensor:
+    @property
+    def form(self) -> RawForm | None:
+        """The raw form of the images; None of a synthesizer without an image_spec."""
+        if self.pool is not None:
+            return self.pool.form
+        assert self.synthesizer is not None
+        spec = self.synthesizer.image_spec
+        return None if spec is None else replace(spec.form, shape=spec.raw_shape)
+
+    @property
+    def spacing(self) -> tuple[float, float, float] | None:
+        """Width of a voxel in mm along each axis of volumes; None where it is not known."""
+        if self.pool is not None:
+            return self.pool.spacing
+        spec = None if self.synthesizer is None else self.synthesizer.image_spec
+        return None if spec is None or spec.affine is None else spacing_of(spec.affine)
+
+    def require_form(self) -> RawForm:
+        """Returns the raw form of the images.
+
+        Raises:
+            ConfigError: It is that of a synthesizer without an image_spec, of which nobody knows what raw images are.
+        """
+        if (form := self.form) is None:
+            raise ConfigError(
+                "expected a synthesizer with an image_spec, which says what raw images look like, found none; give "
+                "ga.adapt(gan, like=train_set), wrap(..., image_spec=), or a pool"
+            )
+        return form
+
+    def made(
+        self, index: int, seed: int, item: npt.NDArray[Any] | None = None
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+        """Returns the raw image and the mask that a seed stands for: of one source always the same.
+
+        Args:
+            index: A class of the source, of which it has images.
+            seed: From 0 to 2**63 - 1: of a pool it chooses the row, of a synthesizer it is that of the sample.
+            item: `(C, *spatial)` in the raw dtype, the item's own image; an image-conditioned synthesizer makes its
+                image from it, another leaves it alone.
+
+        Returns:
+            `(C, *spatial)` in raw dtype and units, not to be written to; `(1, *spatial)` of whole numbers or None.
+
+        Raises:
+            DataError: The item's image is of another type than the synthesizer was fitted on.
+            SynthesizerError: A synthesizer on an accelerator is to draw in a forked process.
+        """
+        if self.pool is not None:
+            row = self.row(index, seed)
+            return self.pool.array(row), self.pool.mask(row)
+        assert self.synthesizer is not None
+        self.require_form()
+        spec = self.synthesizer.image_spec
+        assert spec is not None
+        conditions = None
+        if item is not None and from_items(self.synthesizer):
+            _check_item(item, spec)
+            conditions = {"source": spec.decode(item[None])}
+        return spec.encode(self.draw([index], [seed], conditions))[0], None
+
+    def row(self, index: int, seed: int) -> int:
+        """Returns the row of the pool that a seed stands for, of one of its classes."""
+        rows = self._rows[index]
+        return int(rows[seed % len(rows)])
+
+    def draw(
+        self, classes: npt.ArrayLike, seeds: npt.ArrayLike, conditions: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
         """Draws an image of each class `(n,)` of the synthesizer: `(n, C, *grid)` float32 in [-1, 1].
 
         Raises:
@@ -166,67 +234,43 @@ class ByLabel:
         """
         assert self.synthesizer is not None
         self._home.check(self.synthesizer)
-        classes = np.asarray(classes, np.int64)
-        seeds = torch.randint(_SEEDS, (len(classes),), device="cpu").numpy()
         with torch.no_grad():
-            return self.synthesizer.sample(classes, seeds, conditions=conditions).images
+            return self.synthesizer.sample(
+                np.asarray(classes, np.int64), np.asarray(seeds, np.int64), conditions=conditions
+            ).images
 
-    def batch(self, classes: IntArray, like: Tensor) -> Tensor:
-        """Returns a synthetic image of each class `(n,)` of the source, of the size, dtype and device of a batch.
+    def __deepcopy__(self, memo: Any) -> "ByLabel":
+        """Returns itself: hosts copy transforms with each item, and nothing here changes."""
+        return self
 
-        Args:
-            classes: `(n,)` classes of the source.
-            like: `(N, C, *spatial)` uint8 or float.
 
-        Raises:
-            DataError: What is drawn does not fit the batch.
-        """
-        if self.pool is None:
-            made = self._live(classes, like)
-        else:
-            made = torch.stack([self._row(self.pick(index), like) for index in classes.tolist()])
-        return made.to(like.device)
+def drawn_seeds(count: int) -> IntArray:
+    """Returns seeds `(count,)` from torch's global random state."""
+    found: IntArray = torch.randint(_SEEDS, (count,), device="cpu").numpy()
+    return found
 
-    def _row(self, row: int, like: Tensor) -> Tensor:
-        assert self.pool is not None
-        if self.transform is not None:
-            return _fitting(self.transform(self.pool.raw(row)), like.shape[1:], like.dtype, "transform= to return")
-        array = np.array(self.pool.array(row))
-        if (len(array), like.shape[1]) == (1, 3) and array.ndim == like.ndim - 1:
-            array = np.repeat(array, 3, axis=0)
-        return _fitting(torch.from_numpy(array), like.shape[1:], like.dtype, "the pool's images as")
 
-    def _check_range(self, batch: Tensor) -> None:
-        """Raises if the first batch is plainly not one from 0 to 1, which drawn images are without a transform."""
-        if self._range_is_checked or batch.is_meta:
-            return
-        least, most = float(batch.min()), float(batch.max())
-        if least < -_BEYOND or most > 1 + _BEYOND:
-            raise DataError(
-                f"expected a float batch from 0 to 1, as drawn images are, found values from {least:.3g} to {most:.3g};"
-                " give transform=, which makes drawn images, in [-1, 1], what the loader's transform makes of real ones"
-            )
-        self._range_is_checked = True
+def opened_source(source: Any) -> SyntheticPool | Synthesizer:
+    """Returns a pool or a synthesizer, opened where the folder or file of one is given.
 
-    def _live(self, classes: IntArray, like: Tensor) -> Tensor:
-        assert self.synthesizer is not None
-        spec, shape = self.synthesizer.image_spec, (len(classes), *like.shape[1:])
-        drawn = self.draw(classes)
-        if self.transform is not None:
-            drawn = (drawn if spec is None else _at_raw_size(drawn, spec)).to(like.device)
-            with torch.no_grad():
-                return _fitting(self.transform(drawn), shape, like.dtype, "transform= to return")
-        if spec is not None:
-            drawn = torch.from_numpy(spec.encode(drawn))
-            if drawn.dtype != torch.uint8 and not (drawn.is_floating_point() and like.is_floating_point()):
-                return _fitting(drawn, shape, like.dtype, "the synthesizer's images as")
-            drawn = drawn / 255 if drawn.dtype == torch.uint8 and like.is_floating_point() else drawn
-        else:
-            drawn = ((drawn + 1) / 2).clamp(0, 1)
-            drawn = drawn if like.is_floating_point() else (drawn * 255).round()
-        if drawn.is_floating_point() and like.is_floating_point():
-            self._check_range(like)
-        return _fitting(drawn.to(like.dtype), shape, like.dtype, "the synthesizer's images as")
+    Raises:
+        ConfigError: It is neither.
+        ArtifactError: It is a path at which neither lies.
+    """
+    if isinstance(source, str | os.PathLike):
+        return SyntheticPool.open(source) if (Path(source) / POOL).is_file() else load(os.fspath(source))
+    if not isinstance(source, SyntheticPool | Synthesizer):
+        raise ConfigError(f"expected a SyntheticPool, a Synthesizer, or the path of one, found {type(source).__name__}")
+    return source
+
+
+def _check_item(item: npt.NDArray[Any], spec: ImageSpec) -> None:
+    found, wanted = (str(item.dtype), len(item)), (spec.form.dtype, spec.form.channels)
+    if found != wanted:
+        raise DataError(
+            f"expected images of {wanted[1]} channels of {wanted[0]}, as the synthesizer was fitted on, found "
+            f"{found[1]} of {found[0]}; put the transform first, where images are still raw"
+        )
 
 
 def _rows_by_class(pool: SyntheticPool) -> dict[int, IntArray]:
@@ -234,21 +278,3 @@ def _rows_by_class(pool: SyntheticPool) -> dict[int, IntArray]:
     order = np.argsort(labels, kind="stable")
     found, starts = np.unique(labels[order], return_index=True)
     return dict(zip(found.tolist(), np.split(pool.rows[order], starts[1:]), strict=True)) if len(found) else {}
-
-
-def _fitting(made: Any, shape: Sequence[int], dtype: torch.dtype, what: str) -> Tensor:
-    """Returns `made` as a plain tensor, after asserting its shape and dtype."""
-    if isinstance(made, Tensor) and tuple(made.shape) == tuple(shape) and made.dtype == dtype:
-        return made.detach().as_subclass(Tensor)
-    found = f"{made.dtype} of shape {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
-    raise DataError(
-        f"expected {what} tensors like those of the batch, {dtype} of shape {tuple(shape)}, found {found}; give a "
-        "transform= that makes them so, as the loader's own does with real images (size, dtype, normalisation)"
-    )
-
-
-def _at_raw_size(images: Tensor, spec: ImageSpec) -> Tensor:
-    """Returns images of the grid at the size of the raw ones, still float32 in [-1, 1]."""
-    form = replace(spec.form, kind="tensor", layout="channels_first", dtype="float32", mode=None)
-    ends = (-1.0,) * spec.channels, (1.0,) * spec.channels
-    return torch.from_numpy(replace(spec, form=form, low=ends[0], high=ends[1]).encode(images))

@@ -198,7 +198,7 @@ def test_a_synthesizer_draws_twins() -> None:
 def test_an_image_conditioned_synthesizer_draws_from_the_item() -> None:
     made, _ = always(Mirror(spec_of("pil")))(Image.fromarray(PLAIN), 1)
     assert np.array_equal(np.asarray(made), 255 - PLAIN)
-    with pytest.raises(DataError, match="dtype float32 against uint8"):
+    with pytest.raises(DataError, match="1 channels of uint8, as the synthesizer was fitted on, found 1 of float32"):
         always(Mirror(spec_of()))(torch.rand(1, 8, 8), 1)
 
 
@@ -335,7 +335,7 @@ def test_p_is_a_probability(p: Any) -> None:
 
 
 def test_settings_that_cannot_work() -> None:
-    with pytest.raises(ConfigError, match="a SyntheticPool or a Synthesizer, found NoneType"):
+    with pytest.raises(ConfigError, match="a SyntheticPool, a Synthesizer, or the path of one, found NoneType"):
         always(None)
     with pytest.raises(ConfigError, match="found TrainedExtractor"):
         always(untrained_judge())

@@ -48,8 +48,8 @@ def export(
     - "webdataset": anything, in tar files, for reading in sequence. `shard_bytes` (2**30), `seed` of the order (0; None
       for that of the view).
     - "huggingface": images in parquet files, for `datasets.load_dataset` and the Hub. `shard_bytes` (500 MiB).
-    - "nifti": volumes, for nibabel, torchio and MONAI. `spacing` in mm or `affine` (the identity), `axes` ("xyz" as
-      these read them, or "zyx" for `(D, H, W)`).
+    - "nifti": volumes, for nibabel, torchio and MONAI. `spacing` in mm or `affine` (the pool's, else the
+      identity), `axes` ("xyz" as these read them, or "zyx" for `(D, H, W)`).
 
     Args:
         pool: The view: `pool` for the kept rows, `pool.candidates()` for all.

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from gan_augment.errors import whole
+from gan_augment.optional import needed
 from gan_augment.pool.exports.columns import Record
 from gan_augment.pool.exports.encoding import check_pictures, mask_dtype, picture_bytes, picture_format
-from gan_augment.pool.exports.job import Job, Written, needed
+from gan_augment.pool.exports.job import Job, Written
 
 __all__ = ["write_parquet"]
 
@@ -27,8 +28,8 @@ def write_parquet(job: Job, *, shard_bytes: int = 500 * 2**20) -> Written:
     """
     whole("shard_bytes", shard_bytes)
     check_pictures(job.pool, "huggingface")
-    datasets = needed("datasets", "huggingface")
-    arrow, parquet = (needed(name, "huggingface") for name in ("pyarrow", "pyarrow.parquet"))
+    datasets = needed("datasets", "huggingface", "format='huggingface'")
+    arrow, parquet = (needed(name, "huggingface", "format='huggingface'") for name in ("pyarrow", "pyarrow.parquet"))
     schema = _features(datasets, job).arrow_schema
     (job.work / "data").mkdir()
     number, writer, size = 0, None, 0

@@ -7,12 +7,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from gan_augment.errors import ConfigError
 from gan_augment.pool.exports.columns import Record, records
 from gan_augment.pool.exports.marking import Mark
 from gan_augment.pool.pool import SyntheticPool
 
-__all__ = ["Job", "Written", "needed"]
+__all__ = ["Job", "Written"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,20 +55,3 @@ class Written:
     reading: str
     notes: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
-
-
-def needed(library: str, extra: str) -> Any:
-    """Returns an optional library.
-
-    Raises:
-        ConfigError: It is not installed.
-    """
-    from importlib import import_module
-
-    try:
-        return import_module(library)
-    except ImportError:
-        raise ConfigError(
-            f"expected {library} for format={extra!r}, found that it is not installed; "
-            f"pip install 'gan_augment[{extra}]'"
-        ) from None

@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_augment.errors import ConfigError, DataError
+from gan_augment.geometry import affine_from
+from gan_augment.optional import needed
 from gan_augment.pool.exports.encoding import mask_dtype
-from gan_augment.pool.exports.job import Job, Written, needed
+from gan_augment.pool.exports.job import Job, Written
 from gan_augment.pool.exports.tree import growing_tree
 
 __all__ = ["write_volumes"]
@@ -25,8 +27,8 @@ def write_volumes(
 ) -> Written:
     """Writes `<class>/<row>.nii.gz` and `metadata.csv`; several channels become the fourth dimension.
 
-    A pool does not know where its volumes lie in space: without `spacing` or `affine` voxels are 1 mm wide and the
-    affine is the identity.
+    Without `spacing` or `affine` the affine is the pool's; one that knows none is written with voxels of 1 mm and the
+    identity.
 
     Args:
         job: What to write.
@@ -40,7 +42,8 @@ def write_volumes(
         ConfigError: nibabel is not installed, or a setting has a value that cannot work.
         DataError: The images are no volumes.
     """
-    pool, matrix = job.pool, _affine(spacing, affine)
+    pool, known = job.pool, spacing is not None or affine is not None
+    matrix = affine_from(spacing, affine if known else job.pool.affine)
     if axes not in get_args(Axes):
         raise ConfigError(f"expected axes= of {', '.join(get_args(Axes))}, found {axes!r}")
     first = pool.array(int(pool.rows[0]))
@@ -49,7 +52,7 @@ def write_volumes(
             f"expected volumes for format='nifti', found images of {'x'.join(map(str, first.shape[1:]))}; "
             "use format='folder', 'huggingface' or 'webdataset'"
         )
-    nibabel = needed("nibabel", "nifti")
+    nibabel = needed("nibabel", "nifti", "format='nifti'")
     stored = mask_dtype(pool) if pool.has_masks else ""
     with growing_tree(job) as tree:
         for record in job.records():
@@ -57,30 +60,14 @@ def write_volumes(
             image = _volume(nibabel, pool.array(record.row), matrix, axes, told)
             mask = b"" if drawn is None else _volume(nibabel, drawn.astype(stored), matrix, axes, told)
             tree.write(record, "nii.gz", image, "nii.gz", mask)
-    known = spacing is not None or affine is not None
-    given = "as given" if known else "the identity (1 mm voxels), as the pool knows none"
+    own = "the identity (1 mm voxels), as the pool knows none" if pool.affine is None else "the pool's"
+    given = "as given" if known else own
     return Written(
         data_files=["metadata.csv", "**/*.nii.gz"],
         reading='import torchio\n\nimage = torchio.ScalarImage("CLASS/ROW.nii.gz")',
         notes=[f"The affine is {given}.", "`metadata.csv` has a line for each volume."],
         facts={**tree.facts, "affine": matrix.tolist(), "axes": axes},
     )
-
-
-def _affine(spacing: Sequence[float] | None, affine: npt.ArrayLike | None) -> npt.NDArray[np.float64]:
-    if spacing is not None and affine is not None:
-        raise ConfigError("expected spacing= or affine=, found both; the affine has the spacing")
-    try:
-        given = np.asarray([1, 1, 1] if spacing is None else spacing, np.float64)
-        matrix = np.diag([*given, 1]) if affine is None else np.asarray(affine, np.float64)
-    except (TypeError, ValueError):
-        given = matrix = np.empty(0)
-    if affine is None and (given.shape != (3,) or not (np.isfinite(given).all() and (given > 0).all())):
-        raise ConfigError(f"expected spacing= of three widths above 0 in mm, found {spacing!r:.80}")
-    sound = matrix.shape == (4, 4) and np.isfinite(matrix).all() and (matrix[3] == [0, 0, 0, 1]).all()
-    if not sound or abs(np.linalg.det(matrix)) < np.finfo(np.float32).tiny:
-        raise ConfigError(f"expected affine= of (4, 4), finite and invertible, last row 0 0 0 1, found {affine!r:.200}")
-    return matrix
 
 
 def _volume(nibabel: Any, array: npt.NDArray[Any], affine: npt.NDArray[Any], axes: Axes, told: bytes) -> bytes:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from gan_augment.errors import ArtifactError, ConfigError, SynthesizerError, whole
+from gan_augment.optional import needed
 from gan_augment.synthesizers.programs.call import Binding, Port, Program, bind, in_chunks, read_error
 from gan_augment.synthesizers.programs.onnx_model import WHAT, vet
 
@@ -129,7 +130,8 @@ def open_program(
 
     Raises:
         ArtifactError: The file is damaged, or holds what is not run.
-        ConfigError: onnxruntime is not installed; latents, label or output cannot be told; what is given does not fit.
+        DependencyError: onnxruntime is not installed.
+        ConfigError: Latents, label or output cannot be told; what is given does not fit.
     """
     path = Path(path)
     _runtime()
@@ -205,11 +207,7 @@ def _chosen(outputs: list[Any], name: str | None) -> Any:
 
 
 def _runtime() -> Any:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise ConfigError("expected onnxruntime for ONNX models, found none; install gan_augment[onnx]") from None
-    return onnxruntime
+    return needed("onnxruntime", "onnx", "ONNX models")
 
 
 def _session(path: Path, threads: int | None, memory: int) -> Any:

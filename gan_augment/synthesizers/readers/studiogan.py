@@ -1,6 +1,5 @@
 """Reads StudioGAN's checkpoints, `model=G_ema-best-weights-step=....pth`, with the YAML file they were trained with."""
 
-import importlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from gan_augment.networks.published.studiogan import (
     plain_names,
 )
 from gan_augment.networks.published.stylegan2 import StyleGAN2Settings
+from gan_augment.optional import needed
 from gan_augment.synthesizers.fetching.provenance import plain
 from gan_augment.synthesizers.readers.found import Found, Part
 from gan_augment.synthesizers.readers.source import small
@@ -139,14 +139,9 @@ def _yaml(path: Path) -> Any:
 
     Raises:
         ArtifactError: It is none, or asks for more.
-        ConfigError: PyYAML is missing.
+        DependencyError: PyYAML is missing.
     """
-    try:
-        yaml = importlib.import_module("yaml")
-    except ImportError as error:
-        raise ConfigError(
-            "expected PyYAML to read StudioGAN's YAML file, found none installed: pip install gan_augment[studiogan]"
-        ) from error
+    yaml = needed("yaml", "studiogan", "StudioGAN's YAML file")
     content = small(path, _MAX_CONFIG_BYTES)
     try:
         text, depth = content.decode(), 0

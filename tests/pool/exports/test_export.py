@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gan_augment.errors import ArtifactError, ConfigError, DataError, StorageError
+from gan_augment.errors import ArtifactError, ConfigError, DataError, DependencyError, StorageError
 from gan_augment.pool.exports import FORMATS, export
 from tests.helpers import files_of, run_python
 from tests.pool.exports.material import drawn_pool, pool_of
@@ -120,7 +120,7 @@ def test_what_cannot_be_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "library"), [("huggingface", "datasets"), ("nifti", "nibabel")])
 def test_a_missing_extra_is_named(name: str, library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, library, None)
-    with pytest.raises(ConfigError, match=rf"found that it is not installed; pip install 'gan_augment\[{name}\]'"):
+    with pytest.raises(DependencyError, match=rf"found that it is not installed; pip install 'gan_augment\[{name}\]'"):
         export(pool_for(name), tmp_path / "out", name, progress=False)
     assert not list(tmp_path.iterdir())
 

@@ -175,7 +175,7 @@ def test_without_pyyaml_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.M
     path = written(tmp_path, biggan().state_dict(), BIGGAN)
     tree = read_checkpoint(path)
     monkeypatch.setitem(sys.modules, "yaml", None)
-    with pytest.raises(ConfigError, match=r"pip install gan_augment\[studiogan\]"):
+    with pytest.raises(ConfigError, match=r"pip install 'gan_augment\[studiogan\]'"):
         read(tree, path)
 
 
