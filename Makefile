@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint bench bench-all bench-steps bench-pool bench-pretrained docs clean
+.PHONY: help setup demo test test-all test-hosts lint bench bench-all bench-steps bench-pool bench-pretrained docs clean
 
 help:
 	@echo "make setup     build .venv and install (a few minutes: torch is large)"
 	@echo "make demo      the main job on real images, at most 5 minutes on 2 cores; writes runs/demo"
 	@echo "make test      lint, types and tests"
 	@echo "make test-all  the same with the slow tests"
+	@echo "make test-hosts  the integrations under the oldest and newest versions of their hosts; downloads each"
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     the long-tail benchmark, small, under 20 minutes on 2 cores; writes runs/bench"
 	@echo "make bench-all measure what has no result yet; writes benchmarks/results; days on 2 cores"
@@ -46,6 +47,9 @@ test: lint
 
 test-all: lint
 	$(PYTEST)
+
+test-hosts: setup
+	$(BIN)/python -m tests.integrations.hosts
 
 bench: setup
 	$(BIN)/python -m benchmarks.longtail small

@@ -1,68 +1,34 @@
 """The how-to pages of docs/pretrained: their code runs, prints what they say, and their links lead somewhere."""
 
-import contextlib
-import doctest
 import hashlib
 import importlib
 import inspect
-import io
 import re
-import shlex
 import sys
-import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 import gan_augment as ga
-from gan_augment.errors import GanAugmentError, GeneratorWarning, LicenceWarning, SmallClassWarning
+from gan_augment.errors import GeneratorWarning, LicenceWarning, SmallClassWarning
 from gan_augment.synthesizers.files.load import KINDS
 from gan_augment.synthesizers.files.opening import PROGRAMS, READERS
 from tests import documented as files
 from tests.networks.published.test_dcgan import models
 from tests.networks.published.test_lucidrains import package as stylegan2_pytorch
+from tests.pages import DOCS, Desk, Page, blocks_of, check_links, commands_of, desk, play
 from tests.synthesizers import loopback_hub
 from tests.synthesizers.fetching import loopback_files
 from tests.synthesizers.readers.test_biggan import package as pretrained_biggan
 from tests.synthesizers.readers.test_network_pickle import foreign
-from tests.test_cli import run
 
-__all__ = ["foreign", "models", "pretrained_biggan", "stylegan2_pytorch"]
+__all__ = ["desk", "foreign", "models", "pretrained_biggan", "stylegan2_pytorch"]
 
-FOLDER = Path(__file__).parent.parent / "docs" / "pretrained"
+FOLDER = DOCS / "pretrained"
 TEXTS = {path.stem: path.read_text() for path in sorted(FOLDER.glob("*.md"))}
-SAME = doctest.OutputChecker()
-ELLIPSIS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 # -- the files that each page names -----------------------------------------------------------------------------------
-
-
-@dataclass
-class Desk:
-    """Where a page is read: a folder, and what its words stand for."""
-
-    folder: Path
-    fixture: Callable[[str], Any]
-    patch: pytest.MonkeyPatch
-    stack: contextlib.ExitStack
-    words: dict[str, str] = field(default_factory=dict)
-
-    def __truediv__(self, name: str) -> Path:
-        return self.folder / name
-
-
-@dataclass(frozen=True)
-class Page:
-    """How a page is run: what makes its files, which warnings it may give, which packages it needs."""
-
-    make: Callable[[Desk], object]
-    warns: tuple[type[Warning], ...] = ()
-    needs: tuple[str, ...] = ()
 
 
 def train(desk: Desk, **counts: int) -> None:
@@ -204,98 +170,9 @@ PAGES: dict[str, Page] = {
 # -- running a page ---------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Block:
-    """A fenced block: its language, content and line, and the output that the page shows of it."""
-
-    kind: str
-    content: str
-    line: int
-    shown: str | None = None
-
-
-def blocks_of(text: str) -> list[Block]:
-    found: list[Block] = []
-    for match in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        block = Block(match[1], match[2], text[: match.start(2)].count("\n"))
-        if block.kind != "text":
-            found.append(block)
-        else:
-            assert found, f"line {block.line}: output of nothing"
-            assert found[-1].shown is None, f"line {block.line}: a second output of one block"
-            found[-1].shown = block.content
-    return found
-
-
-def commands_of(block: Block) -> list[list[str]]:
-    lines = block.content.replace("\\\n", " ").splitlines()
-    return [shlex.split(line)[1:] for line in lines if line.startswith("gan-augment ")]
-
-
-def in_process(arguments: list[str]) -> str:
-    from typer.testing import CliRunner
-
-    from gan_augment.cli import app
-
-    done = CliRunner().invoke(app, arguments, catch_exceptions=False, prog_name="gan-augment")
-    assert done.exit_code == 0, done.output
-    return done.stdout
-
-
-def printed_by(block: Block, names: dict[str, Any], page: str, *, processes: bool) -> str:
-    """What a block prints, and, where the page shows one, the error that it ends with."""
-    if block.kind == "shell":
-        return "".join(
-            run(*arguments).stdout if processes else in_process(arguments) for arguments in commands_of(block)
-        )
-    assert block.kind == "python", f"{page}, line {block.line}: a block of {block.kind or 'no language'}"
-    code = compile("\n" * block.line + block.content, f"{page}.md", "exec")
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        try:
-            exec(code, names)
-        except GanAugmentError as error:
-            told = f"{type(error).__name__}: {error}\n"
-            if block.shown is None or not block.shown.startswith(f"{type(error).__name__}:"):
-                raise
-            out.write(told)
-        else:
-            assert block.shown is None or not re.match(r"\w+Error:", block.shown), "no error where one is shown"
-    return out.getvalue()
-
-
-def play(desk: Desk, name: str, *, processes: bool) -> None:
-    page = PAGES[name]
-    for module in page.needs:
-        pytest.importorskip(module)
-    page.make(desk)
-    desk.patch.chdir(desk.folder)
-    text = TEXTS[name]
-    for word, meaning in desk.words.items():
-        assert word in text, f"{word} is not on the page"
-        text = text.replace(word, meaning)
-    names: dict[str, Any] = {"__name__": "__main__"}
-    with warnings.catch_warnings():
-        for category in page.warns:
-            warnings.simplefilter("ignore", category)
-        for block in blocks_of(text):
-            found = printed_by(block, names, name, processes=processes)
-            if block.shown is not None:
-                same = SAME.check_output(block.shown, found, ELLIPSIS)
-                assert same, f"{name}.md, line {block.line}: shown is\n{block.shown}\nfound\n{found}"
-    assert not (desk / "canary").exists()
-
-
-@pytest.fixture
-def desk(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    monkeypatch.setenv("GAN_AUGMENT_CACHE", str(tmp_path / "cache"))
-    with contextlib.ExitStack() as stack:
-        yield Desk(tmp_path, request.getfixturevalue, monkeypatch, stack)
-
-
 @pytest.mark.parametrize("name", TEXTS)
 def test_the_code_of_a_page_runs(name: str, desk: Desk) -> None:
-    play(desk, name, processes=name == "index")
+    play(desk, name, PAGES[name], TEXTS[name], processes=name == "index")
 
 
 WITH_COMMANDS = [
@@ -308,7 +185,7 @@ WITH_COMMANDS = [
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_COMMANDS)
 def test_commands_run_as_processes(name: str, desk: Desk) -> None:
-    play(desk, name, processes=True)
+    play(desk, name, PAGES[name], TEXTS[name], processes=True)
 
 
 # -- what pages say ---------------------------------------------------------------------------------------------------
@@ -320,21 +197,9 @@ def test_every_page_is_in_the_table_and_has_code() -> None:
         assert any(block.kind == "python" for block in blocks_of(text)), name
 
 
-def anchors(text: str) -> set[str]:
-    outside = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
-    titles = re.findall(r"^#+ (.+)$", outside, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
-
-
 @pytest.mark.parametrize("name", TEXTS)
 def test_links_lead_somewhere(name: str) -> None:
-    for link in re.findall(r"\]\(([^)\s]+)\)", TEXTS[name]):
-        if link.startswith("https://"):
-            continue
-        path, _, anchor = link.partition("#")
-        target = (FOLDER / path).resolve() if path else FOLDER / f"{name}.md"
-        assert target.exists(), link
-        assert not anchor or anchor in anchors(target.read_text()), link
+    check_links(FOLDER / f"{name}.md")
 
 
 def test_the_index_leads_to_every_page() -> None:

@@ -63,9 +63,6 @@ ENTRY_POINTS = {"__main__": {"cli"}, "cli": {"demo", "report", "verbs"}, "verbs"
 """Rooms of one floor may not import each other, but for these and for the ground floor."""
 
 
-INTEGRATIONS = PACKAGE.parent / "integrations"
-
-
 def modules() -> Iterator[tuple[str, Path]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
@@ -134,3 +131,25 @@ def test_nothing_is_unpickled(path: Path) -> None:
             pytest.fail(f"{path}: {ast.unparse(node)}")
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "np.load":
             assert any(k.arg == "allow_pickle" and ast.unparse(k.value) == "False" for k in node.keywords)
+
+
+INTEGRATIONS = PACKAGE.parent / "integrations"
+
+
+@pytest.mark.parametrize("path", [*PACKAGE.rglob("*.py")], ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_the_core_knows_no_adapter(path: Path) -> None:
+    text = path.read_text()
+    assert "gan_augment.integrations" not in "".join(
+        ast.unparse(node) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)
+    )
+
+
+@pytest.mark.parametrize("path", sorted(INTEGRATIONS.glob("*.py")), ids=lambda p: p.stem)
+def test_an_adapter_knows_the_core_and_its_host_alone(path: Path) -> None:
+    others = {other.stem for other in INTEGRATIONS.glob("*.py")} - {path.stem}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert not (node.module or "").startswith("gan_augment.integrations")
+            assert (node.module or "").partition(".")[0] not in others
+        if isinstance(node, ast.Import):
+            assert not {alias.name.partition(".")[0] for alias in node.names} & others

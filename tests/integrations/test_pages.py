@@ -1,0 +1,33 @@
+"""The pages of docs/integrations: a page a host, whose code runs and prints what it shows."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.pages import DOCS, Desk, Page, blocks_of, check_links, desk, play
+
+__all__ = ["desk"]
+
+FOLDER = DOCS / "integrations"
+TEXTS = {path.stem: path.read_text() for path in sorted(FOLDER.glob("*.md"))}
+
+PAGES: dict[str, Page] = {}
+"""How each page is run: its files, the packages that it needs, and the warnings that it may give."""
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_code_of_a_page_runs(name: str, desk: Desk) -> None:
+    play(desk, name, PAGES[name], TEXTS[name])
+
+
+def test_every_page_has_code_and_every_adapter_a_page() -> None:
+    assert set(TEXTS) == set(PAGES)
+    for name, text in TEXTS.items():
+        assert any(block.kind == "python" for block in blocks_of(text)), name
+    adapters = {path.stem for path in (Path(__file__).parents[2] / "integrations").glob("[!_]*.py")}
+    assert adapters <= set(TEXTS)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_links_lead_somewhere(name: str) -> None:
+    check_links(FOLDER / f"{name}.md")
