@@ -1,0 +1,1 @@
+"""Examples on real data; each is a script that runs by itself."""
