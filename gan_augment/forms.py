@@ -1,6 +1,7 @@
 """RawForm: the type, layout, dtype and size of a raw image, whatever the user's dataset holds."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -123,9 +124,10 @@ class RawForm:
                     f"expected PIL images of mode {', '.join(modes)}, found {image.mode!r}; "
                     "convert them in the dataset's loader, for example with image.convert('RGB')"
                 )
-            array = np.asarray(image)
-            layout: Layout = "no_channel" if array.ndim == 2 else "channels_last"
-            form = cls._build("pil", layout, array.dtype, array.shape, mode=image.mode, mask=mask)
+            bands = len(image.getbands())
+            layout: Layout = "no_channel" if bands == 1 else "channels_last"
+            full = image.size[::-1] if bands == 1 else (*image.size[::-1], bands)
+            form = _build("pil", layout, str(_dtype_of(image.mode)), full, mode=image.mode, mask=mask)
             return replace(form, palette=tuple(image.getpalette() or ())) if image.mode == "P" else form
         if not is_image(image):
             found = f"an array of shape {tuple(image.shape)}" if hasattr(image, "shape") else type(image).__name__
@@ -137,29 +139,7 @@ class RawForm:
         one = mask and 1 in (shape[0], shape[-1])
         layout = "no_channel" if mask and len(shape) == 3 and not one else _layout(shape, kind)
         device = str(image.device) if isinstance(image, Tensor) else "cpu"
-        return cls._build(kind, layout, dtype, shape, mask=mask, device=device)
-
-    @classmethod
-    def _build(
-        cls,
-        kind: Kind,
-        layout: Layout,
-        dtype: Any,
-        full: tuple[int, ...],
-        *,
-        mode: str | None = None,
-        mask: bool = False,
-        device: str = "cpu",
-    ) -> "RawForm":
-        if str(dtype) not in (*_DTYPES, *(_MASK_DTYPES if mask else ())):
-            raise DataError(
-                f"expected images of one of the types {', '.join(_DTYPES)}, found {dtype}; convert them in the "
-                "dataset's loader"
-            )
-        shape = {"no_channel": full, "channels_first": full[1:], "channels_last": full[:-1]}[layout]
-        channels = {"no_channel": 1, "channels_first": full[0], "channels_last": full[-1]}[layout]
-        name = str(np.dtype(dtype))
-        return cls(kind=kind, layout=layout, dtype=name, channels=channels, shape=shape, mode=mode, device=device)
+        return _build(kind, layout, dtype, shape, mask=mask, device=device)
 
     def array(self, image: Any) -> npt.NDArray[Any]:
         """Returns a raw image as `(C, *spatial)` in its own dtype; a view where that is possible."""
@@ -199,10 +179,29 @@ class RawForm:
 
     def differences(self, other: "RawForm", names: tuple[str, ...] = ()) -> str:
         """Returns in words in what `other` differs, empty where it does not."""
-        mine, theirs = asdict(self), asdict(other)
-        return "; ".join(
-            f"{name} {mine[name]} against {theirs[name]}" for name in (names or mine) if mine[name] != theirs[name]
+        pairs = [(n, getattr(self, n), getattr(other, n)) for n in names or [field.name for field in fields(self)]]
+        return "; ".join(f"{name} {mine} against {theirs}" for name, mine, theirs in pairs if mine != theirs)
+
+
+@lru_cache(maxsize=256)  # a form is read off every item that a transform sees
+def _build(
+    kind: Kind,
+    layout: Layout,
+    dtype: str,
+    full: tuple[int, ...],
+    *,
+    mode: str | None = None,
+    mask: bool = False,
+    device: str = "cpu",
+) -> RawForm:
+    if dtype not in (*_DTYPES, *(_MASK_DTYPES if mask else ())):
+        raise DataError(
+            f"expected images of one of the types {', '.join(_DTYPES)}, found {dtype}; convert them in the "
+            "dataset's loader"
         )
+    shape = {"no_channel": full, "channels_first": full[1:], "channels_last": full[:-1]}[layout]
+    channels = {"no_channel": 1, "channels_first": full[0], "channels_last": full[-1]}[layout]
+    return RawForm(kind=kind, layout=layout, dtype=dtype, channels=channels, shape=shape, mode=mode, device=device)
 
 
 def _dtype_of(mode: str | None) -> str | None:

@@ -30,6 +30,11 @@ _SYNTHETIC = "synthetic"
 class Frame(dict[Any, Any]):
     """What a library keeps beside the values of an item's images (affine, metadata, names of files), by key."""
 
+    @property
+    def label_maps(self) -> list[Any]:
+        """Keys of the images that the library says are label maps."""
+        return [key for key, kept in self.items() if isinstance(kept, dict) and kept.get("is_mask")]
+
     def affine(self, key: Any) -> Any:
         """Returns the affine `(4, 4)` that is kept of an image, from voxels to mm (RAS+); None where there is none."""
         kept = self.get(key)
@@ -266,6 +271,11 @@ class _Torchio(Opened):
     """The values of a loaded subject's images, `(C, W, H, D)`, and its other entries; behind them its transform."""
 
     def __init__(self, base: Any) -> None:
+        if hasattr(base, "origin"):
+            raise DataError(
+                f"expected a dataset of real subjects, found a {type(base).__name__}, which mixes synthetic ones in; "
+                "give its .base"
+            )
         super().__init__(base, _AsSubject(_Held(base)))
         self.targets = _labels(list(base.dry_iter()))
 
@@ -280,7 +290,8 @@ class _Torchio(Opened):
 
 def _described(image: Any) -> dict[str, Any]:
     rest = {key: value for key, value in image.items() if key not in ("data", "affine")}
-    return {"kind": type(image), "affine": image.affine, "check_nans": image.check_nans, "rest": rest}
+    told = {"affine": image.affine, "check_nans": image.check_nans, "is_mask": image.type == "label"}
+    return {"kind": type(image), **told, "rest": rest}
 
 
 class _AsSubject(_Behind):
@@ -289,6 +300,8 @@ class _AsSubject(_Behind):
     name = "_transform"
 
     def __call__(self, item: Mapping[str, Any]) -> Any:
+        if not isinstance(item, Mapping):  # torch warns of a tensor that is asked for a key
+            raise TypeError(f"expected the raw item of a subject, found {type(item).__name__}")
         frame, entries = item[FRAME], {key: value for key, value in item.items() if key != FRAME}
         for key, kept in frame.items():
             if key != FRAME:

@@ -63,7 +63,9 @@ class ItemStructure:
     def _of_dict(cls, item: Mapping[Any, Any]) -> "ItemStructure":
         images = [key for key in item if is_image(item[key])]
         several = len(images) > 1
-        masks = [key for key in images if key in _MASK_KEYS and is_mask(item[key], floats=True)] if several else []
+        told = {key for value in item.values() for key in getattr(value, "label_maps", ())}  # by the library it comes from
+        named_so = [key for key in images if key in told or key in _MASK_KEYS] if several else []
+        masks = [key for key in named_so if is_mask(item[key], floats=True)]
         images = [key for key in images if key not in masks]
         named = [key for key in _IMAGE_KEYS if key in images]
         image = named[0] if named else images[0] if len(images) == 1 else None

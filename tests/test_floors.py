@@ -35,6 +35,7 @@ FLOORS = {
     "source": 0,
     "pipelines": 0,
     "pasting": 0,
+    "insertion": 0,
     "hosts": 0,
     "scan": 0,
     "items": 0,

@@ -91,6 +91,8 @@ class Labeller:
                 raise ConfigError(f"expected items without the keys {told} under extras=, found them")
             new: Any = copy.copy(item)
             new.update(values)
+            if hasattr(new, "update_attributes"):  # a subject of torchio, whose crops keep what is an attribute too
+                new.update_attributes()
             return new
         if hasattr(item, "_fields"):
             raise ConfigError(

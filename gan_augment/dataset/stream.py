@@ -118,6 +118,11 @@ class GANAugmentedIterableDataset(IterableDataset[Any]):
         """Says which epoch begins, here, in running workers, and to a base that wants to know."""
         self._epoch.set(int(epoch), self.base)
 
+    @property
+    def epoch(self) -> int:
+        """The epoch that `set_epoch` set last; 0 at first."""
+        return self._epoch.get()
+
     def __repr__(self) -> str:
         shares = ", ".join(f"{name} {share:.2g}" for name, share in zip(self.classes, self.class_shares, strict=True))
         return f"GANAugmentedIterableDataset({type(self.base).__name__}, shares {shares})"

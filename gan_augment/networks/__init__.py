@@ -6,6 +6,7 @@ from gan_augment.networks.auxiliary import AuxiliaryDiscriminator, InstanceDiscr
 from gan_augment.networks.blocks import NetworkSpec
 from gan_augment.networks.classifier import Classifier
 from gan_augment.networks.conditional import ClassGenerator, ProjectionDiscriminator
+from gan_augment.networks.dense import DenseDiscriminator, DenseGenerator, VectorSpec
 from gan_augment.networks.paired import ImageGenerator, PairDiscriminator, PairEncoder
 from gan_augment.networks.residual import ResidualDiscriminator, ResidualGenerator
 from gan_augment.networks.style import StyleDiscriminator, StyleGenerator
@@ -15,6 +16,8 @@ __all__ = [
     "AuxiliaryDiscriminator",
     "ClassGenerator",
     "Classifier",
+    "DenseDiscriminator",
+    "DenseGenerator",
     "Encoder",
     "ImageGenerator",
     "InstanceDiscriminator",
@@ -27,4 +30,5 @@ __all__ = [
     "ResidualGenerator",
     "StyleDiscriminator",
     "StyleGenerator",
+    "VectorSpec",
 ]

@@ -4,6 +4,7 @@ from gan_augment.errors import ConfigError
 from gan_augment.recipes.acgan import ACGAN
 from gan_augment.recipes.bagan_gp import BAGANGP
 from gan_augment.recipes.base import Need, Phase, Recipe, Update
+from gan_augment.recipes.cgan import CGAN
 from gan_augment.recipes.continued import Continued
 from gan_augment.recipes.dagan import DAGAN
 from gan_augment.recipes.icgan import ICGAN
@@ -16,6 +17,7 @@ __all__ = [
     "ACGAN",
     "AUTO",
     "BAGANGP",
+    "CGAN",
     "DAGAN",
     "ICGAN",
     "R3GAN",

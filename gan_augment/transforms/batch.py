@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 
 from gan_augment.errors import ConfigError, DataError, probability
 from gan_augment.pool import SyntheticPool
-from gan_augment.transforms.collated import ForBatches
+from gan_augment.transforms.collated import ForBatches, with_rows
 from gan_augment.transforms.plan import added_counts, wanted_counts
 from gan_augment.transforms.samples import Batch, checked_getter
 from gan_augment.transforms.source import ByLabel
@@ -130,23 +130,21 @@ class SynthesizeBatch(v2.Transform):  # type: ignore[misc]  # torchvision has no
         at, wanted = self._same(labels) if self.mode == "replace" else self._balanced(labels)
         if not len(at):
             return batch.sample
-        images, rows = batch.images.clone(), torch.from_numpy(at)
-        images[rows.to(images.device)] = self._images(wanted, images)
+        images = with_rows(batch.images, at, self._images(wanted, batch.images))
         changed = batch.labels.clone()
-        changed[rows] = torch.from_numpy(wanted)
+        changed[torch.from_numpy(at)] = torch.from_numpy(wanted)
         return batch.assemble(images, changed)
 
     def _images(self, labels: IntArray, like: Tensor) -> Tensor:
-        return self._source.batch(np.array([self._source.class_of(label) for label in labels.tolist()]), like)
+        return self._source.batch(self._source.classes_of(labels), like)
 
     def _same(self, labels: IntArray) -> tuple[IntArray, IntArray]:
         """Returns which items are replaced, and their labels."""
-        known = {label: self._source.class_of(label) >= 0 for label in np.unique(labels).tolist()}
-        able = np.flatnonzero([known[label] for label in labels.tolist()])
+        able = np.flatnonzero(self._source.classes_of(labels) >= 0)
         number = min(
             len(able), math.floor(self.share * len(able) + float(torch.rand((), device="cpu")))
         )  # right on average
-        at = able[torch.randperm(len(able), device="cpu").numpy()[:number]]
+        at = np.sort(able[torch.randperm(len(able), device="cpu").numpy()[:number]])
         return at, labels[at]
 
     def _balanced(self, labels: IntArray) -> tuple[IntArray, IntArray]:

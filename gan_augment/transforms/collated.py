@@ -3,7 +3,7 @@
 All choices come from torch's global random state.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,54 +16,85 @@ from gan_augment.images import ImageSpec
 from gan_augment.transforms.source import ByLabel, drawn_seeds
 from gan_augment.types import IntArray
 
-__all__ = ["ForBatches"]
+__all__ = ["ForBatches", "with_rows"]
 
 _BEYOND = 0.25
 """How far noise and the like may lead values out of 0 to 1."""
 
 
 class ForBatches(ByLabel):
-    """What a pool or a synthesizer has of each label, as parts of a batch."""
+    """What a pool or a synthesizer has of each label, as parts of a batch.
 
-    _is_checked = False
+    Args:
+        source: See `ByLabel`.
+        classes: See `ByLabel`.
+        transform: See `ByLabel`; of a pool it is called on each raw image, of a synthesizer on all at once.
+        unit: Whether float batches lie in 0 to 1, so that the rows of a uint8 pool are brought there.
+    """
 
-    def batch(self, classes: IntArray, like: Tensor) -> Tensor:
+    def __init__(
+        self,
+        source: Any,
+        classes: Sequence[str] | None = None,
+        transform: Callable[..., Any] | None = None,
+        *,
+        unit: bool = False,
+    ) -> None:
+        super().__init__(source, classes, transform)
+        self._unit, self._is_checked = unit, False
+
+    def batch(self, classes: IntArray, like: Tensor, seeds: IntArray | None = None) -> Tensor:
         """Returns a synthetic image of each class `(n,)` of the source, of the size, dtype and device of a batch.
 
         Args:
-            classes: `(n,)` classes of the source.
+            classes: `(n,)` classes of the source, n from 1.
             like: `(N, C, *spatial)` uint8 or float.
+            seeds: `(n,)` what is drawn, see `made`; None for seeds of torch's global random state.
 
         Raises:
             DataError: What is drawn does not fit the batch.
         """
-        seeds = drawn_seeds(len(classes))
+        seeds = drawn_seeds(len(classes)) if seeds is None else seeds
         if self.pool is None:
             made = self._live(classes, seeds, like)
         else:
-            made = torch.stack([self._row(row, like) for row in map(self.row, classes.tolist(), seeds.tolist())])
+            made = self._stored([self.row(*pair) for pair in zip(classes.tolist(), seeds.tolist(), strict=True)], like)
         return made.to(like.device)
 
-    def _row(self, row: int, like: Tensor) -> Tensor:
+    def _stored(self, rows: list[int], like: Tensor) -> Tensor:
         assert self.pool is not None
         if self.transform is not None:
-            return _fitting(self.transform(self.pool.raw(row)), like.shape[1:], like.dtype, "transform= to return")
-        array = np.array(self.pool.array(row))
-        if (len(array), like.shape[1]) == (1, 3) and array.ndim == like.ndim - 1:
-            array = np.repeat(array, 3, axis=0)
-        return _fitting(torch.from_numpy(array), like.shape[1:], like.dtype, "the pool's images as")
+            made = [self.transform(self.pool.raw(row)) for row in rows]
+            return torch.stack([_fitting(image, like.shape[1:], like.dtype, "transform= to return") for image in made])
+        images = torch.from_numpy(np.stack([self.pool.array(row) for row in rows]))
+        if (images.shape[1], like.shape[1]) == (1, 3) and images.ndim == like.ndim:
+            images = images.expand(-1, 3, *images.shape[2:]).contiguous()
+        if self._unit and like.is_floating_point():
+            images = self._in_unit_range(images, like)
+        return _fitting(images, (len(rows), *like.shape[1:]), like.dtype, "the pool's images as")
 
-    def _check_range(self, batch: Tensor) -> None:
-        """Raises if the first batch is plainly not one from 0 to 1, which drawn images are without a transform."""
-        if self._is_checked or batch.is_meta:
+    def _in_unit_range(self, images: Tensor, like: Tensor) -> Tensor:
+        if images.dtype == torch.uint8:
+            self._check_range(like)
+            return images.to(like.device).to(like.dtype).div_(255)  # bytes travel in a quarter of the time of floats
+        if not images.is_floating_point():
+            return images
+        self._check_range(like, images)
+        return images.to(like.dtype)
+
+    def _check_range(self, batch: Tensor, made: Tensor | None = None) -> None:
+        """Raises if the first batch, or what is first put in, is plainly not from 0 to 1, as they are to be alike."""
+        if self._is_checked:
             return
-        least, most = float(batch.min()), float(batch.max())
-        if least < -_BEYOND or most > 1 + _BEYOND:
-            raise DataError(
-                f"expected a float batch from 0 to 1, as drawn images are, found values from {least:.3g} to {most:.3g};"
-                " give transform=, which makes drawn images, in [-1, 1], what the loader's transform makes of real ones"
-            )
-        self._is_checked = True
+        for what, images in {"a float batch": batch, "images of the pool": made}.items():
+            least, most = (0.0, 1.0) if images is None or images.is_meta else map(float, torch.aminmax(images.detach()))
+            if least < -_BEYOND or most > 1 + _BEYOND:
+                raise DataError(
+                    f"expected {what} from 0 to 1, as drawn images are, found values from {least:.3g} to {most:.3g}; "
+                    "give transform=, which makes drawn images (of a synthesizer in [-1, 1], of a pool the raw ones) "
+                    "what the loader's transform makes of real ones"
+                )
+        self._is_checked = not batch.is_meta
 
     def _live(self, classes: IntArray, seeds: IntArray, like: Tensor) -> Tensor:
         assert self.synthesizer is not None
@@ -84,6 +115,15 @@ class ForBatches(ByLabel):
         if drawn.is_floating_point() and like.is_floating_point():
             self._check_range(like)
         return _fitting(drawn.to(like.dtype), shape, like.dtype, "the synthesizer's images as")
+
+
+def with_rows(batch: Tensor, rows: IntArray, images: Tensor) -> Tensor:
+    """Returns a batch `(N, ...)` with other images `(n, ...)` at `rows` `(n,)`; what it is given is not changed."""
+    if np.array_equal(rows, np.arange(len(batch))) and batch.is_contiguous():  # else strides are to stay
+        return images
+    changed = batch.clone()
+    changed[torch.from_numpy(rows).to(batch.device)] = images
+    return changed
 
 
 def _fitting(made: Any, shape: Sequence[int], dtype: torch.dtype, what: str) -> Tensor:

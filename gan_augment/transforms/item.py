@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy.typing as npt
@@ -98,7 +99,7 @@ class SynthesizeSameClass(v2.Transform):  # type: ignore[misc]  # torchvision ha
     def _twin(self, image: Any, array: npt.NDArray[Any], mask: Any = None) -> tuple[Any, Any]:
         """Returns a raw array `(C, *spatial)` as a twin of the item's image, and its mask."""
         form, transform = RawForm.of(image), self._source.transform
-        drawn = replace(self._form, shape=array.shape[1:])
+        drawn = self._form if self._form.shape == array.shape[1:] else replace(self._form, shape=array.shape[1:])
         if transform is not None:
             alike = (form.dtype, form.channels) == (drawn.dtype, drawn.channels)
             made = (form if alike else drawn).raw(array)
@@ -108,7 +109,7 @@ class SynthesizeSameClass(v2.Transform):  # type: ignore[misc]  # torchvision ha
                 made, mask = call_on_pair(transform, made, mask)
             drawn = RawForm.of(made)
             array = drawn.array(made)
-        twin = twin_form(form, drawn, "the item's")
+        twin = _twin_form(form, drawn)
         if twin.shape != form.shape and transform is None:
             raise DataError(
                 f"expected synthetic images of the item's size, {form.shape}, found {drawn.shape}; give transform=, "
@@ -116,6 +117,11 @@ class SynthesizeSameClass(v2.Transform):  # type: ignore[misc]  # torchvision ha
                 "one, transform=v2.Identity() will do"
             )
         return twin.raw(array), mask
+
+
+@lru_cache(maxsize=256)  # the same for all items of one size
+def _twin_form(form: RawForm, drawn: RawForm) -> RawForm:
+    return twin_form(form, drawn, "the item's")
 
 
 def _mask(own: Any, array: npt.NDArray[Any] | None) -> Any:

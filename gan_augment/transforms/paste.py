@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torchvision.transforms import v2
 
@@ -100,6 +99,5 @@ class PasteSynthetic(v2.Transform):  # type: ignore[misc]  # torchvision has no 
             return batch.softened(images, label_shares(batch.labels, self.num_classes, images))
         picks = torch.multinomial(torch.tensor(self._weights, device="cpu"), count, replacement=True).tolist()
         classes = torch.tensor([self._able[pick] for pick in picks])
-        indices = np.array([self._source.class_of(int(label)) for label in classes])
-        patches = self._source.batch(indices, images)
+        patches = self._source.batch(self._source.classes_of(classes.numpy()), images)
         return batch.softened(*paste_patch(images, batch.labels, patches, classes, self.num_classes))

@@ -97,6 +97,16 @@ class ByLabel:
         found = self._position(label)
         return found if found in self._rows else -1
 
+    def classes_of(self, labels: IntArray) -> IntArray:
+        """Returns the source's class of each label `(n,)`; -1 where the source has no image of it.
+
+        Raises:
+            DataError: A label is beyond the known classes.
+        """
+        known, where = np.unique(labels, return_inverse=True)
+        classes: IntArray = np.array([self.class_of(label) for label in known.tolist()], np.int64)[where]
+        return classes
+
     def _position(self, label: int | str) -> int:
         if self._by_value:
             if isinstance(label, str) and self.classes is not None and label in self.classes:
