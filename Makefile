@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-hosts lint bench bench-all bench-steps bench-pool bench-pretrained docs clean
+.PHONY: help setup demo test test-all test-hosts lint bench bench-all bench-steps bench-pool bench-pretrained bench-integrations docs clean
 
 help:
 	@echo "make setup     build .venv and install (a few minutes: torch is large)"
@@ -18,6 +18,7 @@ help:
 	@echo "make bench-steps  seconds a training step, beside torchgan and vegans; needs a quiet machine, about 10 minutes"
 	@echo "make bench-pool   drawing, writing, opening and reading pools; needs a quiet machine, about 20 minutes"
 	@echo "make bench-pretrained  own generators beside other packages, what wrapping costs; a quiet machine, about 10 minutes"
+	@echo "make bench-integrations  each adapter beside its host's own transforms and reading by hand; a quiet machine"
 	@echo "make docs      the API as HTML; writes build/docs"
 
 setup: $(VENV)/.done
@@ -83,6 +84,9 @@ bench-pool: setup
 
 bench-pretrained: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.pretrained
+
+bench-integrations: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.integrations
 
 docs: setup
 	$(BIN)/python -m pdoc --docformat google --output-directory build/docs gan_augment

@@ -41,6 +41,10 @@ class Frame(dict[Any, Any]):
         kept = kept.get("meta", kept) if isinstance(kept, dict) else {}
         return kept.get("affine")
 
+    def __deepcopy__(self, memo: Any) -> "Frame":
+        """Returns itself: what makes items of it copies what it puts in them."""
+        return self
+
     def without_files(self) -> "Frame":
         """Returns a copy that names no file: an image that was drawn comes from none."""
         return Frame({key: _nameless(copy.deepcopy(value)) for key, value in self.items()})
@@ -306,7 +310,7 @@ class _AsSubject(_Behind):
         for key, kept in frame.items():
             if key != FRAME:
                 image = kept["kind"](tensor=entries[key], affine=kept["affine"], check_nans=kept["check_nans"])
-                image.update(kept["rest"])
+                image.update(copy.deepcopy(kept["rest"]))
                 entries[key] = image
         subject = frame[FRAME]["type"](entries)
         subject.applied_transforms = copy.copy(frame[FRAME]["applied"])

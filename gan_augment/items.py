@@ -63,7 +63,7 @@ class ItemStructure:
     def _of_dict(cls, item: Mapping[Any, Any]) -> "ItemStructure":
         images = [key for key in item if is_image(item[key])]
         several = len(images) > 1
-        told = {key for value in item.values() for key in getattr(value, "label_maps", ())}  # by the library it comes from
+        told = {key for value in item.values() for key in getattr(value, "label_maps", ())}  # by the items' library
         named_so = [key for key in images if key in told or key in _MASK_KEYS] if several else []
         masks = [key for key in named_so if is_mask(item[key], floats=True)]
         images = [key for key in images if key not in masks]

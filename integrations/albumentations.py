@@ -29,13 +29,13 @@ __all__ = ["SynthesizeSameClass", "SyntheticReference"]
 Array = npt.NDArray[Any]
 Label = int | str
 Source = str | os.PathLike[str] | SyntheticPool | Synthesizer
-Reader = Literal["FDA", "HistogramMatching", "PixelDistributionAdaptation", "OverlayElements", "Mosaic"]
+Reader = Literal["FDA", "HistogramMatching", "OverlayElements", "Mosaic"]
 
 _MASKS = {"image": "mask", "images": "masks", "volume": "mask3d", "volumes": "masks3d"}
 """The targets that hold images, and those that hold their masks."""
 
 _OBJECTS = ("bboxes", "keypoints")
-_KEYS = dict(zip(get_args(Reader), ("fda", "hm", "pda", "overlay", "mosaic"), strict=True))
+_KEYS = dict(zip(get_args(Reader), ("fda", "hm", "overlay", "mosaic"), strict=True))
 """What the default `metadata_key` of each transform begins with."""
 
 
@@ -333,8 +333,8 @@ class SyntheticReference(_Drawing, A.NoOp):  # type: ignore[misc]  # albumentati
 
     Args:
         source (str | SyntheticPool | Synthesizer): See `SynthesizeSameClass`, as for `label_key`, `classes`, `name`.
-        transform (str): Who reads the metadata: "FDA", "HistogramMatching", "PixelDistributionAdaptation" (images),
-            "OverlayElements" or "Mosaic" (dicts with image, label and, where the pool has masks, mask).
+        transform (str): Who reads the metadata: "FDA" or "HistogramMatching" (images), "OverlayElements" or "Mosaic"
+            (dicts with image, label and, where the pool has masks, mask).
         n (int | None): Number of synthetic images. Default: None, for 3 in "Mosaic" and 1 else.
         of (str | dict[int | str, float]): "same" for the item's class, "any" for each that the source has images of,
             or weights by label or class name. Default: "same".

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from imblearn.base import SamplerMixin
 from imblearn.over_sampling.base import BaseOverSampler
 from scipy import sparse
 from sklearn.utils import check_random_state
@@ -46,7 +47,7 @@ _IMAGE_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32
 _OTHER_UNITS = 8
 """Ratio of two ranges of values from which on they are taken for different units: 255 against 1."""
 
-_STACK = 7
+_STACK = 6 + hasattr(SamplerMixin.fit_resample, "__wrapped__")
 """From where warnings are given up through imbalanced-learn's layers to the call of `fit_resample`."""
 
 

@@ -268,7 +268,7 @@ class GANAugmentCallback(Callback):  # type: ignore[misc]  # Lightning's types a
             )
         late = any(dataset.epoch != epoch for dataset in datasets)
         _tell(datasets, epoch)
-        if late:
+        if late and not _stateful(trainer.train_dataloader):
             iter(trainer.fit_loop._data_fetcher)  # as the trainer itself does before each later epoch
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:

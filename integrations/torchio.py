@@ -5,6 +5,7 @@ from gan_augment.optional import needed
 needed("torchio", "torchio", "gan_augment.integrations.torchio", oldest="1.0.0", below="2")
 
 import copy
+import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -195,16 +196,17 @@ def _check_twins(images: dict[str, tio.ScalarImage], form: RawForm, spacing: Seq
         )
     shape = form.shape or ()
     shape = (*shape[::-1], 1) if len(shape) == 2 else shape
-    dtype = tio.ScalarImage(tensor=np.zeros((1, 1, 1, 1), form.dtype)).data.dtype  # torchio widens some of numpy's
+    dtype = _widened(form.dtype)
     for name, image in images.items():
         if (found := tuple(image.spatial_shape)) != shape:
             raise DataError(
                 f"expected synthetic images of {name}'s size, {found}, found {shape}; use CropOrPad or Resize before, "
                 "or build the pool with like=this dataset"
             )
-        if spacing is not None and not same_spacing(spacing, image.spacing):
+        own = image.spacing
+        if spacing is not None and spacing != own and not same_spacing(spacing, own):
             raise DataError(
-                f"expected synthetic images of {name}'s spacing, {_told(image.spacing)} mm, found {_told(spacing)} mm; "
+                f"expected synthetic images of {name}'s spacing, {_told(own)} mm, found {_told(spacing)} mm; "
                 "use Resample before, or build the pool with like=this dataset"
             )
         if image.data.dtype != dtype:
@@ -212,6 +214,13 @@ def _check_twins(images: dict[str, tio.ScalarImage], form: RawForm, spacing: Seq
                 f"expected synthetic images of {name}'s type, {image.data.dtype}, found {dtype}; put the transform "
                 "first, where images are still raw, or build the pool with like=this dataset"
             )
+
+
+@functools.cache
+def _widened(dtype: str) -> torch.dtype:
+    """Returns the type that torchio has arrays of numpy's type in."""
+    found: torch.dtype = tio.ScalarImage(tensor=np.zeros((1, 1, 1, 1), dtype)).data.dtype
+    return found
 
 
 def _put_mask(name: str, image: tio.LabelMap, array: npt.NDArray[Any]) -> None:
@@ -382,7 +391,7 @@ class RandomSyntheticLesion(RandomTransform):  # type: ignore[misc]  # torchio's
         self._reference = SourceReference.of(source)
         self._labels, self._weights = patch_weights(checked_patches(self._reference.found()), label)
         self.masking_method, self.masking_labels = masking_method, masking_labels
-        self.label_key, self.label_value, self.overlap = label_key, label_value, overlap
+        self.label_key, self.label_value, self.overlap = label_key, _checked_value(label_value), overlap
         self.num_lesions_range = _checked_range("num_lesions", num_lesions)
         self.blending, self.feather = checked_border(blending, feather)
         if label_value is None and not overlap and isinstance(masking_method, str) and masking_method == label_key:
@@ -479,14 +488,16 @@ class SyntheticLesion(tio.Transform):  # type: ignore[misc]  # torchio's types a
         self._reference = SourceReference.of(source)
         self.source = self._reference.brief
         self.center: list[list[int]] = np.atleast_2d(np.asarray(center, np.int64)).tolist()
-        self.label = [label] * len(self.center) if isinstance(label, int | str) else list(label)
-        self.seed = [seed] * len(self.center) if isinstance(seed, int) else list(seed)
-        sizes = {len(self.center), len(self.label), len(self.seed)}
-        if len(sizes) != 1 or any(len(one) != 3 for one in self.center):
+        count = len(self.center)
+        self.label: list[int | str] = np.array([label] * count if np.ndim(label) == 0 else label, object).tolist()
+        self.seed: list[int] = np.asarray([seed] * count if np.ndim(seed) == 0 else seed, np.int64).tolist()
+        lengths = {count, len(self.label), len(self.seed)}
+        if len(lengths) > 1 or any(len(one) != 3 for one in self.center) or min(self.seed) < 0:
             raise ConfigError(
-                f"expected a label, a seed and a center (i, j, k) of each lesion, found {label}, {seed} and {center}"
+                "expected a label, a seed from 0 and a center (i, j, k) of each lesion, found "
+                f"{label!r}, {seed} and {center}"
             )
-        self.label_key, self.label_value = label_key, label_value
+        self.label_key, self.label_value = label_key, _checked_value(label_value)
         self.blending, self.feather = checked_border(blending, feather)
         self.args_names = ["source", "label", "seed", "center", "label_key", "label_value", "blending", "feather"]
 
@@ -494,9 +505,9 @@ class SyntheticLesion(tio.Transform):  # type: ignore[misc]  # torchio's types a
         """Inserts the lesions, one after the other."""
         source = checked_patches(self._reference.found())
         images, label_map = _lesion_images(self, subject, source)
-        if not self.copy:  # what the caller holds may share the memory
-            for image in (*images, label_map):
-                image.set_data(image.data.clone())
+        for image in (*images, label_map):
+            if not self.copy or not image.data.is_contiguous():  # others may share its memory, or voxels may (expand)
+                image.set_data(image.data.clone(memory_format=torch.contiguous_format))
         volumes, drawn = [image.data.numpy() for image in images], label_map.data.numpy()[0]
         spacing = label_map.spacing
         for label, seed, center in zip(self.label, self.seed, self.center, strict=True):
@@ -546,6 +557,15 @@ def _lesion_images(
                 f"{tuple(label_map.spatial_shape)}, or of different affines; use ToCanonical and Resample first"
             )
     return list(images.values()), label_map
+
+
+def _checked_value(value: int | None) -> int | None:
+    """Returns the value of lesions in a label map.
+
+    Raises:
+        ConfigError: It is no whole number above 0.
+    """
+    return None if value is None else whole("label_value", value)
 
 
 def _checked_range(name: str, value: Any) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from gan_augment.networks.published import unfilled
@@ -21,6 +22,7 @@ from gan_augment.networks.published.lucidrains import LucidrainsSettings
 from gan_augment.networks.published.stylegan2 import StyleGAN2Settings
 from gan_augment.networks.published.stylegan2_discriminator import StyleGAN2DiscriminatorSettings
 from gan_augment.networks.published.stylegan3 import StyleGAN3Settings
+from gan_augment.pool import SyntheticPool
 from tests.networks.published import test_dcgan, test_lucidrains, test_translators
 from tests.synthesizers.programs import test_medigan
 from tests.synthesizers.programs.generators import ByNumber, seeded
@@ -40,6 +42,14 @@ def images(folder: Path, side: int = 32, **counts: int) -> None:
         for k in range(count):
             pixels = np.clip(60 + 120 * number + rng.normal(0, 20, (side, side, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{k:03d}.png")
+
+
+def digit_pool(path: Path) -> None:
+    """A pool of scikit-learn's digits 0 to 2, forty of each, from the end of the set."""
+    pixels, labels = load_digits(return_X_y=True)
+    rows = np.concatenate([np.flatnonzero(labels == label)[-40:] for label in range(3)])
+    pool = SyntheticPool.from_arrays(pixels[rows].reshape(-1, 1, 8, 8).astype(np.float32), labels[rows].tolist())
+    pool.save(path, progress=False)
 
 
 def snapshot(path: Path, **networks: Any) -> None:

@@ -1,10 +1,10 @@
 """Rare tissue in MONAI: patches of a brain template, balanced with a GAN's volumes in a CacheDataset, with and without.
 
-Patches of 16x16x16 voxels of MNI ICBM152 T1 (nilearn has it, so nothing is downloaded) are written as NIfTI files. The
-class is the tissue around the centre: white matter, grey matter, or neither. One in twenty of the training patches is
-of the rare class. Training patches come from the back of the head, test patches from the front.
+Patches of 8x8x8 voxels of 2 mm, cut out of the ICBM152 T1 template (nilearn brings it along), are written as NIfTI
+files. The class is the tissue at the centre: white matter, grey matter, or neither, of which there are eight patches.
+Those of the training come from the back of the head, those of the test from its front.
 
-    python docs/examples/monai_volumes.py --quick    # less training; shows that it works, not that it helps
+    python -m docs.examples.monai_volumes
 """
 
 import argparse
@@ -25,30 +25,33 @@ from monai.utils import set_determinism
 
 import gan_augment as ga
 from gan_augment.integrations.monai import PoolReader, balance_datalist
+from gan_augment.recipes import DAGAN
 
 TISSUES = ["white", "grey", "neither"]
-TRAIN, TEST, SIDE = (240, 120, 12), (60, 60, 60), 16
+TRAIN, TEST, SIDE = (240, 80, 8), (100, 100, 100), 8
+AFFINE = np.diag([2.0, 2, 2, 1])
 
 
-def volume(name: str) -> Any:
-    """Returns a volume of the template: uint8, 1 mm."""
+def volume(name: str) -> npt.NDArray[np.uint8]:
+    """Returns a volume of the template, uint8, at 2 mm."""
     folder = Path(nilearn.datasets.__file__).parent / "data"
-    return nibabel.load(folder / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz")  # type: ignore[attr-defined]
+    image: Any = nibabel.load(folder / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz")  # type: ignore[attr-defined]
+    return np.asarray(image.dataobj)[::2, ::2, ::2]
 
 
 def write_patches(folder: Path, counts: Sequence[int], slab: slice, seed: int) -> list[dict[str, Any]]:
     """Writes patches whose centres lie in a slab of the y axis, in one hemisphere: the template is symmetric."""
     rng, half, data = np.random.default_rng(seed), SIDE // 2, []
-    head, grey, white = (np.asarray(volume(name).dataobj) for name in ("t1", "gm", "wm"))
+    head, grey, white = map(volume, ("t1", "gm", "wm"))
     places: list[npt.NDArray[np.bool_]] = [white > 200, grey > 200, (white < 20) & (grey < 20) & (head > 20)]
     for label, place in enumerate(places):
         inside = np.zeros_like(place)
-        inside[half : head.shape[0] // 2, slab, 40:-40] = True
+        inside[half : head.shape[0] // 2, slab, 20:-20] = True
         centres = np.argwhere(place & inside)
         for number, centre in enumerate(rng.choice(centres, counts[label], replace=False).tolist()):
             patch = head[tuple(slice(at - half, at + half) for at in centre)]
             path = folder / f"{TISSUES[label]}-{number:03d}.nii"
-            nibabel.save(nibabel.Nifti1Image(patch, np.eye(4)), path)  # type: ignore[attr-defined]
+            nibabel.save(nibabel.Nifti1Image(patch, AFFINE), path)  # type: ignore[attr-defined]
             data.append({"image": str(path), "label": label})
     return data
 
@@ -67,7 +70,7 @@ def trained_recalls(data: list[dict[str, Any]], test: list[dict[str, Any]], epoc
     flips = [RandFlipd("image", prob=0.5, spatial_axis=axis) for axis in range(3)]
     train_set = CacheDataset(data, Compose([load(), scale, *flips]), progress=False)
     test_set = CacheDataset(test, Compose([load(), scale]), progress=False)
-    network = Classifier((1, SIDE, SIDE, SIDE), len(TISSUES), channels=(8, 16, 32), strides=(2, 2, 2))
+    network = Classifier((1, SIDE, SIDE, SIDE), len(TISSUES), channels=(8, 16, 32), strides=(2, 2, 1))
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
     for _ in range(epochs):
         for batch in DataLoader(train_set, batch_size=32, shuffle=True):
@@ -88,15 +91,17 @@ def main(quick: bool) -> None:
         folder = Path(name)
         for part in ("train", "test"):
             (folder / part).mkdir()
-        train = write_patches(folder / "train", TRAIN, slice(20, 110), seed=0)
-        test = write_patches(folder / "test", TEST, slice(130, 200), seed=1)
+        counts = (24, 12, 8) if quick else TRAIN
+        train = write_patches(folder / "train", counts, slice(10, 52), seed=0)
+        test = write_patches(folder / "test", TEST, slice(62, 100), seed=1)
         reals = Dataset(train, load())  # only what loads: the pool holds raw images, as the files do
-        gan = ga.fit(reals, steps=20 if quick else 1000, min_images=0, progress=False)
+        recipe = DAGAN(width=16, batch_size=32)
+        gan = ga.fit(reals, recipe, steps=5 if quick else 500, min_images=0, progress=False)
         pool = ga.SyntheticPool.build(gan, like=reals, out=folder / "pool", progress=False)
         print(pool)
         for told, share in (("reals alone", None), ("repeated reals", 0.0), ("half of them synthetic", 0.5)):
             data = train if share is None else balance_datalist(train, pool, synthetic_share=share, min_images=0)
-            recalls = trained_recalls(data, test, epochs=2 if quick else 20)
+            recalls = trained_recalls(data, test, epochs=1 if quick else 30)
             each = ", ".join(f"{tissue} {recall:.2f}" for tissue, recall in zip(TISSUES, recalls, strict=True))
             print(f"{told}: {len(data)} patches, balanced accuracy {recalls.mean():.3f} ({each})")
 

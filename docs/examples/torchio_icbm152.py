@@ -73,7 +73,8 @@ def recalls(train: tio.SubjectsDataset, test: list[tio.Subject], steps: int, see
     step = 0
     while step < steps:
         for batch in tio.SubjectsLoader(train, batch_size=32, shuffle=True):
-            loss = nn.functional.cross_entropy(model(batch["t1"][tio.DATA]), batch["label"])
+            labels = torch.as_tensor(batch["label"])  # TorchIO 1.0 gives a list
+            loss = nn.functional.cross_entropy(model(batch["t1"][tio.DATA]), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -113,7 +114,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/icbm152"))
     parser.add_argument("--quick", action="store_true", help="few images and steps: to see that it runs")
     asked = parser.parse_args(arguments)
-    counts, gan_steps, steps, seeds = ((40, 12, 8), 4, 6, 1) if asked.quick else ((300, 60, 20), 600, 300, 3)
+    counts, gan_steps, steps, seeds = ((40, 12, 8), 4, 6, 1) if asked.quick else ((300, 60, 20), 300, 150, 3)
 
     image, tissue = brain()
     subjects = patches(image, tissue, TRAIN, counts, seed=0)

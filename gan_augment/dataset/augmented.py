@@ -204,7 +204,7 @@ class GANAugmentedDataset(Dataset[Any]):
     # -- items ----------------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        return f"GANAugmentedDataset({self._reals} real, {len(self._slots)} slots, share {self.share():g})"
+        return f"{type(self).__name__}({self._reals} real, {len(self._slots)} slots, share {self.share():g})"
 
     def __len__(self) -> int:
         return self._reals + len(self._slots)

@@ -15,6 +15,10 @@ __all__ = ["Augmented", "augmented_within", "loader_over", "order_of"]
 Augmented = GANAugmentedDataset | GANAugmentedIterableDataset
 
 _ORDERS = (SequentialSampler, RandomSampler, DistributedSampler)
+_MAKERS = (
+    "torch",
+    "torchdata",
+)  # whose samplers are made as these are; a subclass of a user's own may be made otherwise
 
 
 def augmented_within(loaders: Any) -> list[Augmented]:
@@ -63,7 +67,8 @@ def order_of(loader: Any) -> Any:
     """
     batches = loader.batch_sampler
     order = loader.sampler if batches is None else getattr(batches, "sampler", None)
-    odd = [one for one, kinds in ((batches, (BatchSampler, type(None))), (order, _ORDERS)) if type(one) not in kinds]
+    odd = [] if batches is None or _known(batches, BatchSampler) else [batches]
+    odd += [] if odd or _known(order, *_ORDERS) else [order]
     if odd:
         raise ConfigError(
             "expected a training loader that shuffles or goes in sequence, found the sampler "
@@ -72,6 +77,10 @@ def order_of(loader: Any) -> Any:
             "before its sampler is made: GANAugmentedDataset(dataset, pool)"
         )
     return order
+
+
+def _known(sampler: Any, *kinds: type) -> bool:
+    return isinstance(sampler, kinds) and type(sampler).__module__.partition(".")[0] in _MAKERS
 
 
 def loader_over(loader: Any, dataset: Any) -> Any:
@@ -90,18 +99,18 @@ def loader_over(loader: Any, dataset: Any) -> Any:
         [[10, 11], [12]]
     """
     order = order_of(loader)
-    sampler: Any
+    kind = type(order)
     if isinstance(order, SequentialSampler):
-        sampler = SequentialSampler(dataset)
+        sampler = kind(dataset)
     elif isinstance(order, RandomSampler):
-        sampler = RandomSampler(dataset, order.replacement, order._num_samples, order.generator)
+        sampler = kind(dataset, order.replacement, order._num_samples, order.generator)
     else:
         ranks = {name: getattr(order, name) for name in ("num_replicas", "rank", "shuffle", "seed", "drop_last")}
-        sampler = DistributedSampler(dataset, **ranks)
+        sampler = kind(dataset, **ranks)
         sampler.set_epoch(order.epoch)
     batches, new = loader.batch_sampler, copy.copy(loader)
     if batches is not None:
-        batches = BatchSampler(sampler, batches.batch_size, batches.drop_last)
+        batches = type(batches)(sampler, batches.batch_size, batches.drop_last)
     # A loader refuses to have these set, since it would not make its sampler anew; here it is made.
     vars(new).update(dataset=dataset, sampler=sampler, batch_sampler=batches, _iterator=None)
     return new

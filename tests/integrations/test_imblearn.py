@@ -483,6 +483,32 @@ def test_an_unsupported_version_is_told() -> None:
     assert done.stdout.startswith(told)
 
 
+def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    from docs.examples import imblearn_digits
+
+    assert imblearn_digits.main(["--quick"]) > 0.8
+    assert "GANOverSampler(random_state=0, steps=20)" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import common, oversampling
+
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    monkeypatch.setenv("GAN_AUGMENT_RESULTS", str(tmp_path))
+    threads = torch.get_num_threads()
+    try:
+        oversampling.main(quick=True)
+    finally:
+        torch.set_num_threads(threads)
+    text = (tmp_path / "oversampling.md").read_text()
+    assert text.count("| random forest |") == len(oversampling.SETS)
+    assert "nan" not in text
+    X, y, test, _ = oversampling.split("digits, as features", 0)
+    assert sorted(np.bincount(y).tolist()) == sorted(oversampling.SETS["digits, as features"][1])
+    assert not {row.tobytes() for row in X} & {row.tobytes() for row in test}
+
+
 def test_scikit_learns_example_data_gains_what_a_newcomer_expects() -> None:
     X, y = load_iris(return_X_y=True)
     kept = np.concatenate([np.flatnonzero(y == 0), np.flatnonzero(y == 1)[:25], np.flatnonzero(y == 2)[:20]])

@@ -1,4 +1,4 @@
-"""GANAugmentedDataModule and GANAugmentCallback: Lightning's own data modules, loaders, hooks, workers and checkpoints."""
+"""GANAugmentedDataModule and GANAugmentCallback on Lightning's own trainer: hooks, loaders, workers, checkpoints."""
 
 import copy
 import json
@@ -6,13 +6,18 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import lightning
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import CombinedLoader
 from torch.utils.data import (
     BatchSampler,
     ConcatDataset,
@@ -27,18 +32,12 @@ from torch.utils.data import (
 
 from gan_augment.dataset import GANAugmentedDataset, GANAugmentedIterableDataset, PhaseOut
 from gan_augment.errors import ConfigError, DependencyError
+from gan_augment.integrations.lightning import GANAugmentCallback, GANAugmentedDataModule
 from gan_augment.items import same
 from tests.helpers import ROOT, Pictures, run_python
 from tests.transforms.sources import marked_pool
 
-lightning = pytest.importorskip("lightning")
-
-from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.utilities import CombinedLoader
-
-from gan_augment.integrations.lightning import GANAugmentCallback, GANAugmentedDataModule
-
-# What Lightning tells of small trainings on a few cores; and of torch's, which it calls as older versions of it wanted.
+# What Lightning tells of small trainings on a few cores, and torch of how Lightning calls it.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
     pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval"),
@@ -119,12 +118,22 @@ class Model(lightning.LightningModule):
         return torch.optim.SGD(self.parameters(), 0.01)
 
 
+class Dawdling(lightning.Callback):
+    """Gives workers the time to load before later callbacks are called."""
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        time.sleep(0.5)
+
+
 def trainer(folder: Path, epochs: int = 2, **settings: Any) -> Any:
     quiet: dict[str, Any] = {
         "logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False,
         "num_sanity_val_steps": 0, "accelerator": "cpu", "callbacks": [GANAugmentCallback()],
     }  # fmt: skip
     return lightning.Trainer(max_epochs=epochs, default_root_dir=folder, **{**quiet, **settings})
+
+
+LATE = [Dawdling(), GANAugmentCallback()]
 
 
 def wrapped(data: Any = None, **settings: Any) -> GANAugmentedDataModule:
@@ -334,6 +343,25 @@ def test_a_sampler_over_the_old_items_is_refused() -> None:
         with_loader(lambda data: DataLoader(data, batch_sampler=Picky(SequentialSampler(data), 4, False)))
 
 
+class Own(DataLoader[Any]):
+    """A loader whose dataset is none of its arguments."""
+
+    def __init__(self, batch_size: int) -> None:
+        super().__init__(base(), batch_size=batch_size, shuffle=True)
+
+
+@pytest.mark.filterwarnings("ignore:You requested to overfit but enabled train dataloader shuffling")
+def test_a_loader_that_lightning_makes_anew_loads_the_rebalanced_dataset(tmp_path: Path) -> None:
+    """As it does to put in a sampler, here a sequential one."""
+    data, model = wrapped(Data(10, shuffle=True)), Model()
+    trainer(tmp_path, 1, overfit_batches=9, limit_val_batches=0).fit(model, data)
+    assert model.seen[0] == pytest.approx(sums(data.augmented, 0))
+    inner = Data()
+    inner.train_dataloader = lambda: Own(10)
+    with pytest.raises(Exception, match="it doesn't expose all its attributes"):  # rather than loading reals alone
+        trainer(tmp_path, 1, overfit_batches=9, limit_val_batches=0).fit(Model(), wrapped(inner))
+
+
 def test_loaders_of_other_libraries_stay_what_they_are() -> None:
     monai = pytest.importorskip("monai.data")
     loader = with_loader(lambda data: monai.DataLoader(data, batch_size=9, shuffle=True))
@@ -425,7 +453,6 @@ def test_a_schedule_moves_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_resumed_training_goes_on_with_the_right_epoch(tmp_path: Path, workers: int, plain: bool) -> None:
     """Also where workers began to load before any hook was called; `plain` is a loader without a data module."""
-    from lightning.pytorch.callbacks import ModelCheckpoint
 
     def data() -> Any:
         if plain:  # slots are in the second batch, which workers load at once
@@ -435,7 +462,7 @@ def test_a_resumed_training_goes_on_with_the_right_epoch(tmp_path: Path, workers
     keep = ModelCheckpoint(tmp_path, save_last=True)
     trainer(tmp_path, 2, callbacks=[GANAugmentCallback(), keep], enable_checkpointing=True).fit(Model(), data())
     resumed, again = Model(), data()
-    trainer(tmp_path, 4).fit(resumed, again, ckpt_path=tmp_path / "last.ckpt")
+    trainer(tmp_path, 4, callbacks=LATE).fit(resumed, again, ckpt_path=tmp_path / "last.ckpt")
     assert list(resumed.seen) == [2, 3]
     dataset = again.dataset if plain else again.augmented
     for epoch, seen in resumed.seen.items():
@@ -443,8 +470,6 @@ def test_a_resumed_training_goes_on_with_the_right_epoch(tmp_path: Path, workers
 
 
 def test_a_training_that_is_resumed_within_an_epoch_goes_on_with_it(tmp_path: Path) -> None:
-    from lightning.pytorch.callbacks import ModelCheckpoint
-
     def data() -> Any:
         return DataLoader(GANAugmentedDataset(base(), marked_pool(), **SETTINGS), 30, num_workers=1)
 
@@ -452,26 +477,32 @@ def test_a_training_that_is_resumed_within_an_epoch_goes_on_with_it(tmp_path: Pa
     first = trainer(tmp_path, 2, callbacks=[GANAugmentCallback(), keep], enable_checkpointing=True, max_steps=4)
     first.fit(Model(), data())
     resumed, loader = Model(), data()
-    trainer(tmp_path, 2).fit(resumed, loader, ckpt_path=tmp_path / "within.ckpt")
+    trainer(tmp_path, 2, callbacks=LATE).fit(resumed, loader, ckpt_path=tmp_path / "within.ckpt")
     assert resumed.seen[1] == pytest.approx(sums(loader.dataset, 1)[: len(resumed.seen[1])])
     assert len(resumed.seen[1]) >= 60  # Lightning loads from the first batch on; 2.4 all of them
 
 
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
-def test_a_loader_that_keeps_its_own_place_is_resumed(tmp_path: Path) -> None:
-    from lightning.pytorch.callbacks import ModelCheckpoint
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_loader_that_keeps_its_own_place_is_resumed(tmp_path: Path, plain: bool) -> None:
     from torchdata.stateful_dataloader import StatefulDataLoader
 
     class Stateful(Data):
         def train_dataloader(self) -> Any:
             return StatefulDataLoader(self.train, batch_size=30, num_workers=1)
 
+    def data() -> Any:
+        if plain:  # a worker of its own would load before the epoch is known, and must not begin anew
+            return StatefulDataLoader(GANAugmentedDataset(base(), marked_pool(), **SETTINGS), batch_size=30)
+        return wrapped(Stateful())
+
     keep = ModelCheckpoint(tmp_path, every_n_train_steps=4, filename="within", save_top_k=1)
     first = trainer(tmp_path, 2, callbacks=[GANAugmentCallback(), keep], enable_checkpointing=True, max_steps=4)
-    first.fit(Model(), wrapped(Stateful()))
-    resumed, data = Model(), wrapped(Stateful())
-    trainer(tmp_path, 2).fit(resumed, data, ckpt_path=tmp_path / "within.ckpt")
-    assert resumed.seen[1] == pytest.approx(sums(data.augmented, 1)[-len(resumed.seen[1]) :])
+    first.fit(Model(), data())
+    resumed, again = Model(), data()
+    trainer(tmp_path, 2, callbacks=LATE).fit(resumed, again, ckpt_path=tmp_path / "within.ckpt")
+    dataset = again.dataset if plain else again.augmented
+    assert resumed.seen[1] == pytest.approx(sums(dataset, 1)[-len(resumed.seen[1]) :])
 
 
 def test_a_second_training_begins_with_epoch_0(tmp_path: Path) -> None:
@@ -480,7 +511,7 @@ def test_a_second_training_begins_with_epoch_0(tmp_path: Path) -> None:
     trainer(tmp_path, 2).fit(Model(), loader)
     assert train.epoch == 1
     model = Model()
-    trainer(tmp_path, 1).fit(model, loader)
+    trainer(tmp_path, 1, callbacks=LATE).fit(model, loader)
     assert model.seen[0] == pytest.approx(sums(train, 0))
 
 
@@ -519,7 +550,9 @@ def test_a_stream_learns_the_epoch_in_workers(tmp_path: Path) -> None:
     alone = stream()
     for epoch in range(2):
         alone.set_epoch(epoch)
-        expected = [image.double().sum().item() for images, _ in DataLoader(alone, 10, num_workers=1) for image in images]
+        expected = [
+            image.double().sum().item() for images, _ in DataLoader(alone, 10, num_workers=1) for image in images
+        ]
         assert model.seen[epoch] == pytest.approx(expected)
 
 

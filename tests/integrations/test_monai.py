@@ -8,28 +8,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import monai
 import nibabel
 import numpy as np
 import pytest
 import torch
-from monai import data as md
-from monai import transforms as mt
-from monai.bundle import ConfigParser
-from monai.data import MetaTensor
-from monai.transforms.traits import RandomizableTrait, ThreadUnsafe
-from monai.utils import convert_to_dst_type, set_determinism
 from PIL import Image
 
-import gan_augment.integrations.monai as adapter
 from gan_augment.dataset import GANAugmentedDataset
 from gan_augment.errors import ArtifactError, ConfigError, DataError, DependencyError, SmallClassWarning
-from gan_augment.integrations.monai import PoolReader, RandSynthesized, RandSynthesizedd, balance_datalist
 from gan_augment.pool import SyntheticPool
 from gan_augment.pool.references import references
 from tests.dataset import bases
 from tests.helpers import Pictures, run_python, toy_synthesizer
 from tests.transforms.sources import MARK, Mirror, live, marked, marked_pool, spec_of
+
+with warnings.catch_warnings():  # MONAI 1.5 uses what torch has deprecated since
+    warnings.simplefilter("ignore", FutureWarning)
+    import monai
+    from monai import data as md
+    from monai import transforms as mt
+    from monai.bundle import ConfigParser
+    from monai.data import MetaTensor
+    from monai.transforms.traits import RandomizableTrait, ThreadUnsafe
+    from monai.utils import convert_to_dst_type, set_determinism
+
+    import gan_augment.integrations.monai as adapter
+    from gan_augment.integrations.monai import PoolReader, RandSynthesized, RandSynthesizedd, balance_datalist
 
 pytestmark = [  # MONAI's own, on import and in each collation or worker
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

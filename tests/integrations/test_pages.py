@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import documented
+from tests.integrations import material_folder, test_torchio, test_torchio_lesion
 from tests.pages import DOCS, Desk, Page, blocks_of, check_links, desk, play
 
 __all__ = ["desk"]
@@ -11,7 +13,18 @@ __all__ = ["desk"]
 FOLDER = DOCS / "integrations"
 TEXTS = {path.stem: path.read_text() for path in sorted(FOLDER.glob("*.md"))}
 
-PAGES: dict[str, Page] = {}
+
+def torchio_files(desk: Desk) -> None:
+    test_torchio.page_files(desk.folder)
+    test_torchio_lesion.page_files(desk.folder)
+
+
+PAGES: dict[str, Page] = {
+    "torchio": Page(torchio_files, needs=("torchio",)),
+    "imblearn": Page(lambda desk: documented.digit_pool(desk / "runs" / "pool")),
+    "kornia": Page(lambda desk: material_folder.make(desk.folder), needs=("kornia",)),
+    "torchvision": Page(lambda desk: material_folder.make(desk.folder), warns=(DeprecationWarning,)),  # of fork
+}
 """How each page is run: its files, the packages that it needs, and the warnings that it may give."""
 
 

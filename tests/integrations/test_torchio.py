@@ -539,7 +539,7 @@ def test_batches_of_real_and_synthetic_subjects_collate() -> None:
     torch.manual_seed(1)
     (batch,) = list(tio.SubjectsLoader(dataset, batch_size=8))
     assert batch["t1"][tio.DATA].shape == (8, 1, *SHAPE)
-    assert batch["label"].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert [int(label) for label in batch["label"]] == [0, 1, 2, 0, 1, 2, 0, 1]
     assert 0 < sum(len(image.unique()) == 1 for image in batch["t1"][tio.DATA]) < 8
     again = tio.SubjectsDataset.from_batch(batch)
     assert torch.equal(again[3].t1.data, batch["t1"][tio.DATA][3])
@@ -570,3 +570,24 @@ def _draw(labels: Any, seeds: Any) -> Any:
     generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
     noise = torch.stack([torch.rand(1, 10, 10, 8, generator=generator) for generator in generators])
     return (noise + labels.reshape(-1, 1, 1, 1, 1)) / 2
+
+
+# -- files of the page ------------------------------------------------------------------------------------------------
+
+
+def page_files(root: Path) -> None:
+    """Writes data/*.nii.gz of three tissues with labels.csv, and runs/pool."""
+    import nibabel
+
+    affine, rng = np.diag([1.0, 1.0, 2.0, 1.0]), np.random.default_rng(0)
+    pool, lines = [], ["name,tissue"]
+    (root / "data").mkdir()
+    for tissue, (name, count) in enumerate((("csf", 18), ("grey", 6), ("white", 4))):
+        volumes = np.asarray(200 + 300 * tissue + rng.normal(0, 20, (count + 8, 12, 11, 10)), np.float32)
+        for number, volume in enumerate(volumes[:count]):
+            nibabel.save(nibabel.Nifti1Image(volume, affine), root / f"data/{name}{number}.nii.gz")
+            lines.append(f"{name}{number},{name}")
+        pool.append(volumes[count:, None])
+    (root / "data/labels.csv").write_text("\n".join(lines))
+    names = np.repeat(["csf", "grey", "white"], 8)
+    SyntheticPool.from_arrays(np.concatenate(pool), names, affine=affine).save(root / "runs/pool", progress=False)

@@ -157,7 +157,7 @@ def test_phases_and_epochs_work() -> None:
 def test_what_each_subject_is_can_be_told_in_the_batch() -> None:
     train = balanced(extras=ga.Extras(source=True), transform=tio.CropOrPad(6))
     (batch,) = list(tio.SubjectsLoader(train, batch_size=len(train)))
-    assert batch["source"].tolist() == [int(kind == "synthetic") for kind in kinds(train)]
+    assert [int(value) for value in batch["source"]] == [int(kind == "synthetic") for kind in kinds(train)]
     patch = next(tio.UniformSampler(4)(train[-1], 1))
     assert patch["source"] in (0, 1)  # crops keep it
 
@@ -238,7 +238,7 @@ def test_a_queue_of_patches(kind: str, workers: int) -> None:
         for batch in tio.SubjectsLoader(queue, batch_size=8, num_workers=0):
             assert batch["t1"][tio.DATA].shape[1:] == (1, 4, 4, 4)
             assert batch["lesion"][tio.DATA].shape == batch["t1"][tio.DATA].shape
-            labels += batch["label"].tolist()
+            labels += [int(label) for label in batch["label"]]  # a list in TorchIO 1.0
             synthetic += sum(float(image.max()) > 0.5 for image in batch["t1"][tio.DATA])
         assert np.bincount(labels).tolist() == [24] * 3
         assert synthetic == 2 * kinds(train).count("synthetic")

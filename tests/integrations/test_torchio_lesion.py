@@ -4,7 +4,6 @@ import copy
 import importlib.util
 import pickle
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +76,8 @@ def values(subject: Any, name: str = "t1") -> set[float]:
 
 
 @pytest.fixture(autouse=True)
-def seeded() -> Iterator[None]:
+def seeded() -> None:
     torch.manual_seed(0)
-    return
 
 
 # -- what becomes of a subject ----------------------------------------------------------------------------------------
@@ -122,6 +120,20 @@ def test_the_input_is_not_changed_also_without_a_copy() -> None:
     insert(copy=False)(subject)
     assert drawn(subject).any()  # as TorchIO has it, the subject is the same one
     assert torch.equal(tensor, before.t1.data)  # what others hold is not
+
+
+def test_voxels_that_share_memory_are_changed_alone() -> None:
+    flat = tio.ScalarImage(tensor=torch.full((1, 1, 1, 1), 100.0).expand(1, *SHAPE), affine=OBLIQUE)
+    made = hard()(subject_of(t1=flat))
+    assert (made.t1.data != 100).sum() == 27
+    assert (flat.data == 100).all()
+
+
+def test_keep_keeps_the_image_without_lesions() -> None:
+    subject = subject_of()
+    made = insert(keep={"t1": "before"})(subject)
+    assert torch.equal(made.before.data, subject.t1.data)
+    assert not torch.equal(made.t1.data, subject.t1.data)
 
 
 def test_the_pool_is_not_changed() -> None:
@@ -406,10 +418,15 @@ def test_a_lesion_too_small_for_the_voxels_is_left_out() -> None:
         (lambda: insert(num_lesions=0), "expected num_lesions of at least 1"),
         (lambda: insert(num_lesions=(3, 1)), r"expected num_lesions= a number or a range"),
         (lambda: insert(num_lesions=1.5), "expected num_lesions of at least"),
+        (lambda: insert(label_value=0), "expected label_value of at least 1"),
         (lambda: insert(blending="paste"), "expected blending= of alpha, offset, poisson"),
         (lambda: insert(feather=-1), "expected feather= of at least 0 mm"),
+        (lambda: SyntheticLesion(pool_of(), 0, -1, (1, 2, 3), "lesions"), "a seed from 0"),
         (lambda: SyntheticLesion(pool_of(), 0, 0, (1, 2), "lesions"), r"a center \(i, j, k\) of each lesion"),
-        (lambda: SyntheticLesion(pool_of(), [0, 0], [1], [(1, 2, 3)], "lesions"), "a label, a seed and a center"),
+        (
+            lambda: SyntheticLesion(pool_of(), [0, 0], [1], [(1, 2, 3)], "lesions"),
+            "a label, a seed from 0 and a center",
+        ),
     ],
 )
 def test_parameters_that_cannot_work_are_refused(make: Any, told: str) -> None:
@@ -491,8 +508,9 @@ def test_nothing_that_is_random_is_left_in_a_replay() -> None:
 
 
 def test_one_lesion_is_inserted_at_a_place_of_the_users_own() -> None:
-    made = SyntheticLesion(pool_of(), label=0, seed=2, center=(10, 9, 8), label_key="lesions")(subject_of())
-    assert ndimage.center_of_mass(drawn(made)) == (10, 9, 8)
+    for seed in (2, np.int64(2)):
+        made = SyntheticLesion(pool_of(), label=0, seed=seed, center=(10, 9, 8), label_key="lesions")(subject_of())
+        assert ndimage.center_of_mass(drawn(made)) == (10, 9, 8)
     assert made.lesions.data.max() == 1
 
 
@@ -572,9 +590,8 @@ def drawn_by_workers(method: str, seed: int) -> list[tuple[int, ...]]:
 def test_workers_draw_different_places_and_the_same_for_a_seed(method: str) -> None:
     found = drawn_by_workers(method, 3)
     assert len(set(found)) > 5
-    assert found == drawn_by_workers(method, 3)
-    if method == "fork":
-        assert found != drawn_by_workers(method, 4)
+    assert found == drawn_by_workers("fork", 3)  # however workers are started
+    assert found != drawn_by_workers("fork", 4)
 
 
 def as_they_are(subjects: list[Any]) -> list[Any]:
@@ -648,3 +665,11 @@ def test_lesions_in_a_real_brain_are_in_white_matter_darker_than_it_and_without_
     assert (after[core] - before[core]).mean() < -0.1
     border = lesion & ~core
     assert abs((after[border] - before[border]).mean()) < 0.12  # of 0.37 between the two levels
+
+
+def page_files(folder: Path) -> None:
+    """What the section on lesions of docs/integrations/torchio.md opens."""
+    (folder / "brain").mkdir()
+    for name, new in (("t1", "t1"), ("white", "white_matter"), ("lesions", "lesions")):
+        brain()[name].save(folder / "brain" / f"{new}.nii.gz")
+    blobs(6, level=0.5).save(folder / "runs" / "lesions", progress=False)
