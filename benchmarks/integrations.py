@@ -16,6 +16,7 @@ import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -102,13 +103,11 @@ def group_of(host: str) -> Callable[[Sizes, Path], tuple[list[Row], list[Measure
     def group(sizes: Sizes, folder: Path) -> tuple[list[Row], list[Measured]]:
         rows, results = [], []
         for number, (name, case) in enumerate(HOSTS[host].items()):
-            settings = {
-                "host": host, "name": name, "items": items_of(case, sizes), "steps": sizes.steps,
-                "rounds": sizes.rounds, "rows": sizes.rows,
-            }  # fmt: skip
-            result = unit(f"integrations/{host}-{number}", settings, lambda known=settings: measure(folder, **known))
-            results.append(result)
-            rows.append(row(host, case, result, settings["items"]))
+            items = items_of(case, sizes)
+            settings = {"items": items, "steps": sizes.steps, "rounds": sizes.rounds, "rows": sizes.rows}
+            work = partial(measure, folder, host, name, **settings)
+            results.append(unit(f"integrations/{host}-{number}", {"case": f"{host}, {name}", **settings}, work))
+            rows.append(row(host, case, results[-1], items))
         return rows, results
 
     return group

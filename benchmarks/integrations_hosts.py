@@ -102,58 +102,59 @@ def albumentations(folder: Path, case: CaseOf) -> Sides:
 # -- torchvision ------------------------------------------------------------------------------------------------------
 
 
+def of_items(folder: Path, image: Any, by_hand: Callable[[int], Any], told: Callable[[Any], Any]) -> Sides:
+    """Returns the sides of transforms of `(image, label)`; `told` says what a made image is."""
+
+    def side(step: Any) -> Callable[[list[int]], Any]:
+        return partial(one_by_one, lambda label: told(step(image, label)[0]))
+
+    return {
+        "adapter": side(for_torchvision.SynthesizeSameClass(SyntheticPool.open(folder), 1.0)),
+        "idle": side(v2.Identity()),
+        "by hand": partial(one_by_one, lambda label: told(by_hand(label))),
+        "flip": side(v2.RandomHorizontalFlip(1.0)),
+    }
+
+
 def torchvision_items(folder: Path, case: CaseOf) -> Sides:
-    image, hand = torch.from_numpy(plain(case)), ByHand(folder)
-    steps = {
-        "adapter": for_torchvision.SynthesizeSameClass(SyntheticPool.open(folder), 1.0),
-        "idle": v2.Identity(),
-        "flip": v2.RandomHorizontalFlip(1.0),
-    }
-    sides: Sides = {
-        name: partial(one_by_one, lambda label, step=step: step(image, label)[0]) for name, step in steps.items()
-    }
-    return {**sides, "by hand": partial(one_by_one, lambda label: torch.from_numpy(hand(label).copy()))}
+    hand = ByHand(folder)
+    image = torch.from_numpy(plain(case))
+    return of_items(folder, image, lambda label: torch.from_numpy(hand(label).copy()), lambda made: made)
 
 
 class Picture:
-    """A PIL image told by its pixels, as the other sides' arrays are."""
+    """A PIL image told as arrays are."""
 
     def __init__(self, image: Image.Image) -> None:
         self.dtype, self.shape = image.mode, image.size
 
 
 def torchvision_pictures(folder: Path, case: CaseOf) -> Sides:
-    image, hand = Image.fromarray(channels_last(plain(case))), ByHand(folder)
-    steps = {
-        "adapter": for_torchvision.SynthesizeSameClass(SyntheticPool.open(folder), 1.0),
-        "idle": v2.Identity(),
-        "flip": v2.RandomHorizontalFlip(1.0),
-    }
-    sides: Sides = {
-        name: partial(one_by_one, lambda label, step=step: Picture(step(image, label)[0]))
-        for name, step in steps.items()
-    }
-    return {
-        **sides,
-        "by hand": partial(one_by_one, lambda label: Picture(Image.fromarray(channels_last(hand(label))))),
-    }
+    hand = ByHand(folder)
+    image = Image.fromarray(channels_last(plain(case)))
+    return of_items(folder, image, lambda label: Image.fromarray(channels_last(hand(label))), Picture)
 
 
 def torchvision_batches(folder: Path, case: CaseOf) -> Sides:
     image, hand = torch.from_numpy(plain(case)), ByHand(folder)
-    steps = {
-        "adapter": for_torchvision.SynthesizeBatch(SyntheticPool.open(folder), share=1.0),
-        "idle": v2.Identity(),
-        "flip": v2.RandomHorizontalFlip(1.0),
-    }
     batches: dict[int, Any] = {}
 
-    def call(step: Any, labels: list[int]) -> Any:
-        images = batches.setdefault(len(labels), torch.stack([image] * len(labels)))
-        return step(images, torch.tensor(labels))[0]
+    def side(step: Any) -> Callable[[list[int]], Any]:
+        return lambda labels: step(repeated(image, labels, batches), torch.tensor(labels))[0]
 
-    sides: Sides = {name: partial(call, step) for name, step in steps.items()}
-    return {**sides, "by hand": lambda labels: torch.from_numpy(np.stack([hand(label) for label in labels]))}
+    return {
+        "adapter": side(for_torchvision.SynthesizeBatch(SyntheticPool.open(folder), share=1.0)),
+        "idle": side(v2.Identity()),
+        "by hand": lambda labels: torch.from_numpy(np.stack([hand(label) for label in labels])),
+        "flip": side(v2.RandomHorizontalFlip(1.0)),
+    }
+
+
+def repeated(image: Any, labels: list[int], batches: dict[int, Any]) -> Any:
+    """Returns a batch of one image for each label, made once."""
+    if len(labels) not in batches:
+        batches[len(labels)] = torch.stack([image] * len(labels))
+    return batches[len(labels)]
 
 
 # -- kornia -----------------------------------------------------------------------------------------------------------
@@ -176,19 +177,21 @@ class IdleMix(K.MixAugmentationBaseV2):  # type: ignore[misc]  # kornia is not l
 
 def kornia(folder: Path, case: CaseOf) -> Sides:
     image, hand = torch.from_numpy(plain(case)).float(), ByHand(folder)
-    steps = {"adapter": for_kornia.RandomSynthesize(folder, p=1.0), "idle": IdleMix()}
-    flip, batches = K.RandomHorizontalFlip(p=1.0), dict[int, Any]()
+    batches: dict[int, Any] = {}
+    flip = K.RandomHorizontalFlip(p=1.0)
 
-    def images(labels: list[int]) -> Any:
-        return batches.setdefault(len(labels), torch.stack([image] * len(labels)))
+    def side(step: Any) -> Callable[[list[int]], Any]:
+        return lambda labels: step(repeated(image, labels, batches), torch.tensor(labels))[0]
 
     def by_hand(labels: list[int]) -> Any:
         return torch.from_numpy(np.stack([hand(label) for label in labels])).float().div_(255)
 
-    sides: Sides = {
-        name: lambda labels, step=step: step(images(labels), torch.tensor(labels))[0] for name, step in steps.items()
+    return {
+        "adapter": side(for_kornia.RandomSynthesize(folder, p=1.0)),
+        "idle": side(IdleMix()),
+        "by hand": by_hand,
+        "flip": lambda labels: flip(repeated(image, labels, batches)),
     }
-    return {**sides, "by hand": by_hand, "flip": lambda labels: flip(images(labels))}
 
 
 # -- MONAI ------------------------------------------------------------------------------------------------------------
@@ -279,8 +282,10 @@ def imblearn(folder: Path, case: CaseOf) -> Sides:
     tables: dict[int, Any] = {}
 
     def table(count: int) -> Any:
-        made = np.zeros((2 * few + count, width), np.float32), np.repeat([1, 2], [few + count, few])
-        return tables.setdefault(count, made)
+        if count not in tables:
+            values = np.random.default_rng(0).random((2 * few + count, width), np.float32)  # in the pool's units
+            tables[count] = values, np.repeat([1, 2], [few + count, few])
+        return tables[count]
 
     def side(make: Callable[[int], Any]) -> Callable[[list[int]], Any]:
         return lambda labels: make(len(labels)).fit_resample(*table(len(labels)))[0]

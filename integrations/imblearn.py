@@ -143,7 +143,7 @@ class GANOverSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-learn
         if not added:
             return X.copy(), y.copy()
         labels = np.concatenate(added)
-        rows = np.ascontiguousarray(X.toarray() if sparse.issparse(X) else X)  # sums depend on the order in memory
+        rows = X.toarray() if sparse.issparse(X) else X
         with preserved_rng():
             drawn = _in_type(self._draw(rows, y, labels, seed), X.dtype)
         stack = (lambda parts: sparse.vstack(parts, format=X.format)) if sparse.issparse(X) else np.concatenate
@@ -238,7 +238,7 @@ def _in_type(values: Rows, dtype: Any) -> Rows:
 
 
 def _warn_of_units(made: Rows, rows: Rows) -> None:
-    new, own = (float(np.ptp(values.astype(np.float64))) for values in (made, rows))
+    new, own = (float(values.max()) - float(values.min()) for values in (made, rows))
     if min(new, own) * _OTHER_UNITS < max(new, own):
         warnings.warn(
             f"expected images of the source in the units of X, found values from {made.min():g} to {made.max():g} "

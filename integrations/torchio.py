@@ -6,6 +6,7 @@ needed("torchio", "torchio", "gan_augment.integrations.torchio", oldest="1.0.0",
 
 import copy
 import functools
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -30,7 +31,7 @@ from gan_augment.pool.matching import raw_mask
 from gan_augment.synthesizers.checks import from_items
 from gan_augment.transforms.lesions import checked_patches, patch_at, patch_weights
 from gan_augment.transforms.reference import SourceReference
-from gan_augment.transforms.source import ByLabel, drawn_seeds
+from gan_augment.transforms.source import ByLabel, drawn_seeds, opened_source
 from gan_augment.types import Synthesizer
 
 __all__ = ["BalancedSubjectsDataset", "RandomSynthesize", "RandomSyntheticLesion", "Synthesize", "SyntheticLesion"]
@@ -73,7 +74,7 @@ class RandomSynthesize(RandomTransform, IntensityTransform):  # type: ignore[mis
 
     def __init__(
         self,
-        source: SyntheticPool | Synthesizer | str,
+        source: SyntheticPool | Synthesizer | str | os.PathLike[str],
         class_key: str = "label",
         classes: Sequence[str] | None = None,
         **kwargs: Any,
@@ -107,7 +108,7 @@ class Synthesize(IntensityTransform):  # type: ignore[misc]  # torchio's types a
 
     def __init__(
         self,
-        source: SyntheticPool | Synthesizer | SourceReference | str,
+        source: SyntheticPool | Synthesizer | SourceReference | str | os.PathLike[str],
         seed: int,
         class_key: str = "label",
         classes: Sequence[str] | None = None,
@@ -228,7 +229,7 @@ def _put_mask(name: str, image: tio.LabelMap, array: npt.NDArray[Any]) -> None:
     if tuple(image.shape) != array.shape:
         raise DataError(
             f"expected masks of the label map {name}'s shape, {tuple(image.shape)}, found {array.shape}; label maps of "
-            "several channels cannot be replaced: use SequentialLabels or ArgMax first"
+            "several channels cannot be replaced: put the transform before OneHot"
         )
     image.set_data(raw_mask(array, RawForm.of(image.data, mask=True)))
 
@@ -251,7 +252,8 @@ class BalancedSubjectsDataset(GANAugmentedDataset, tio.SubjectsDataset):  # type
     Args:
         subjects: A dataset of subjects, which is copied and not changed; or a sequence of subjects. Each has one
             intensity image, a class under "label" (or give `targets`), and perhaps one label map.
-        source: A pool, or a synthesizer whose pool is drawn once and cached.
+        source: A pool, or a synthesizer whose pool is drawn once and cached; or the path of one. None for repeated
+            subjects alone, beside `synthetic_share=0`.
         transform: Runs last, on all subjects; None for the dataset's own.
         **settings: Of `GANAugmentedDataset`: sampling_strategy, synthetic_share, schedule, targets, groups, seed, fill,
             extras, live, cache, min_images, progress.
@@ -269,7 +271,7 @@ class BalancedSubjectsDataset(GANAugmentedDataset, tio.SubjectsDataset):  # type
     def __init__(
         self,
         subjects: tio.SubjectsDataset | Sequence[tio.Subject],
-        source: SyntheticPool | Synthesizer | None,
+        source: SyntheticPool | Synthesizer | str | os.PathLike[str] | None,
         transform: Callable[[tio.Subject], tio.Subject] | None = None,
         **settings: Any,
     ) -> None:
@@ -278,7 +280,7 @@ class BalancedSubjectsDataset(GANAugmentedDataset, tio.SubjectsDataset):  # type
         if transform is not None:
             dataset.set_transform(transform)
         _check_keys(dataset.dry_iter())
-        super().__init__(dataset, source, **settings)
+        super().__init__(dataset, None if source is None else opened_source(source), **settings)
 
     def dry_iter(self) -> list[tio.Subject]:
         """Returns the subjects without loading images or applying transforms.

@@ -200,3 +200,16 @@ def generator_module(path: Path, name: str = "my_code.py") -> None:
         "    def forward(self, z, y):\n"
         "        return self.net(z + self.embed(y)).reshape(-1, 3, 32, 32)\n"
     )
+
+
+def monai_datalist(folder: Path, **counts: int) -> None:
+    """NIfTI volumes of 1 x 1 x 2 mm, and MONAI's list of them as of a Medical Segmentation Decathlon."""
+    import nibabel
+
+    rng, listed = np.random.default_rng(0), []
+    for label, (name, count) in enumerate(counts.items()):
+        for k in range(count):
+            voxels = np.clip(300 + 400 * label + rng.normal(0, 90, (8, 8, 8)), 0, 1000).astype(np.int16)
+            nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1.0, 1, 2, 1])), folder / f"{name}-{k:02d}.nii.gz")
+            listed.append({"image": f"{name}-{k:02d}.nii.gz", "label": label})
+    (folder / "dataset.json").write_text(json.dumps({"training": listed}))

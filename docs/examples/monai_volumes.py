@@ -35,7 +35,7 @@ AFFINE = np.diag([2.0, 2, 2, 1])
 def volume(name: str) -> npt.NDArray[np.uint8]:
     """Returns a volume of the template, uint8, at 2 mm."""
     folder = Path(nilearn.datasets.__file__).parent / "data"
-    image: Any = nibabel.load(folder / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz")  # type: ignore[attr-defined]
+    image: Any = nibabel.load(folder / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz")
     return np.asarray(image.dataobj)[::2, ::2, ::2]
 
 
@@ -51,7 +51,7 @@ def write_patches(folder: Path, counts: Sequence[int], slab: slice, seed: int) -
         for number, centre in enumerate(rng.choice(centres, counts[label], replace=False).tolist()):
             patch = head[tuple(slice(at - half, at + half) for at in centre)]
             path = folder / f"{TISSUES[label]}-{number:03d}.nii"
-            nibabel.save(nibabel.Nifti1Image(patch, AFFINE), path)  # type: ignore[attr-defined]
+            nibabel.save(nibabel.Nifti1Image(patch, AFFINE), path)  # type: ignore[no-untyped-call]
             data.append({"image": str(path), "label": label})
     return data
 
@@ -80,13 +80,19 @@ def trained_recalls(data: list[dict[str, Any]], test: list[dict[str, Any]], epoc
             optimizer.step()
     network.eval()
     with torch.no_grad():
-        found = [(network(batch["image"].as_tensor()).argmax(1), batch["label"]) for batch in DataLoader(test_set, 60)]
+        found = [
+            (network(batch["image"].as_tensor()).argmax(1), batch["label"])
+            for batch in DataLoader(test_set, batch_size=60)
+        ]
     predicted, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
     return np.array([float((predicted[labels == k] == k).float().mean()) for k in range(len(TISSUES))])
 
 
-def main(quick: bool) -> None:
-    """Trains on the reals, on repeats of them, and on synthetic volumes, as many of each."""
+def main(arguments: list[str] | None = None) -> None:
+    """Trains on the reals, on repeats of them, and on repeats and synthetic volumes, as many in all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few patches and steps: to see that it runs")
+    quick = parser.parse_args(arguments).quick
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for part in ("train", "test"):
@@ -95,7 +101,7 @@ def main(quick: bool) -> None:
         train = write_patches(folder / "train", counts, slice(10, 52), seed=0)
         test = write_patches(folder / "test", TEST, slice(62, 100), seed=1)
         reals = Dataset(train, load())  # only what loads: the pool holds raw images, as the files do
-        recipe = DAGAN(width=16, batch_size=32)
+        recipe = DAGAN(width=32, batch_size=32)
         gan = ga.fit(reals, recipe, steps=5 if quick else 500, min_images=0, progress=False)
         pool = ga.SyntheticPool.build(gan, like=reals, out=folder / "pool", progress=False)
         print(pool)
@@ -107,6 +113,4 @@ def main(quick: bool) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="train for seconds only")
-    main(parser.parse_args().quick)
+    main()

@@ -135,9 +135,10 @@ def fit_table(
         >>> gan.sample([1, 1], seeds=[0, 1]).shape
         (2, 4)
     """
-    rows, labels = np.asarray(table, np.float64), np.asarray(targets, np.int64)
-    if rows.ndim != 2 or not rows.size or labels.shape != rows.shape[:1]:
-        raise DataError(f"expected a table (N, D) and N targets, found {rows.shape} and {labels.shape}")
+    rows = np.ascontiguousarray(table, np.float64)  # sums depend on the order in memory
+    labels = np.asarray(targets, np.int64)
+    if rows.ndim != 2 or not rows.size or labels.shape != rows.shape[:1] or labels.min() < 0:
+        raise DataError(f"expected a table (N, D) and N targets from 0, found {rows.shape} and {labels.shape}")
     if not np.isfinite(rows).all():
         raise DataError("expected finite values, found NaN or infinity in the table; impute or drop them first")
     recipe, num_classes = recipe or CGAN(), int(labels.max()) + 1

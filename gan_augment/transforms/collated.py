@@ -58,7 +58,7 @@ class ForBatches(ByLabel):
         if self.pool is None:
             made = self._live(classes, seeds, like)
         else:
-            made = self._stored([self.row(*pair) for pair in zip(classes.tolist(), seeds.tolist(), strict=True)], like)
+            made = self._stored(self.rows(classes, seeds).tolist(), like)
         return made.to(like.device)
 
     def _stored(self, rows: list[int], like: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class ForBatches(ByLabel):
         if self.transform is not None:
             made = [self.transform(self.pool.raw(row)) for row in rows]
             return torch.stack([_fitting(image, like.shape[1:], like.dtype, "transform= to return") for image in made])
-        images = torch.from_numpy(np.stack([self.pool.array(row) for row in rows]))
+        images = torch.from_numpy(np.stack(list(map(self.pool.reader(), rows))))
         if (images.shape[1], like.shape[1]) == (1, 3) and images.ndim == like.ndim:
             images = images.expand(-1, 3, *images.shape[2:]).contiguous()
         if self._unit and like.is_floating_point():

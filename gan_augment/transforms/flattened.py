@@ -43,7 +43,10 @@ class FlatSource:
         self._by = ByLabel(source)
         self._form = _laid_out(self._by.require_form(), shape)
         check_image_shape(_full(self._form), columns)
-        self.opened = self._by.synthesizer if self._by.pool is None else self._by.pool
+        pool, synthesizer = self._by.pool, self._by.synthesizer
+        self.opened = synthesizer if pool is None else pool
+        names = pool.classes if pool is not None else synthesizer.class_names if synthesizer is not None else None
+        self._names = set(names or ())
 
     def rows(self, labels: Rows, seed: int, *, like: tuple[Rows, Rows]) -> Rows:
         """Returns a row for each label `(n,)`: `(n, D)` in raw dtype and units.
@@ -68,7 +71,9 @@ class FlatSource:
         return flattened(spec.encode(self._by.draw(indices, seeds_of_rows(indices, seed))), self._form)
 
     def _class_of(self, value: Any) -> int:
-        if (found := self._by.class_of(as_label(value))) < 0:
+        label = as_label(value)
+        found = self._by.class_of(str(label) if str(label) in self._names else label)  # -1 is a label, not a place
+        if found < 0:
             raise DataError(
                 f"expected a source with images of each class that gets rows, found none of {value!s}; leave the class "
                 "out with sampling_strategy=, or add images of it"

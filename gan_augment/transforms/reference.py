@@ -8,7 +8,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from gan_augment.errors import DataError
-from gan_augment.fingerprint import hash_array
+from gan_augment.fingerprint import hash_array, hash_json
 from gan_augment.transforms.source import ByLabel
 
 __all__ = ["SourceReference"]
@@ -109,5 +109,7 @@ def _made(source: ByLabel | None, key: str, whole: bool, told: tuple[Any, ...]) 
 def _state(source: ByLabel) -> str:
     """Returns what must be the same for a seed to stand for the same image."""
     if source.pool is not None:
-        return f"{hash_array(source.pool.rows):016x}"
+        files = [part.get("files", {}) for part in source.pool.about["parts"]]
+        images = [{name: told for name, told in own.items() if name.startswith(("images", "masks"))} for own in files]
+        return f"{hash_json(images)}-{hash_array(source.pool.rows):016x}"
     return str(getattr(source.synthesizer, "fingerprint", None))

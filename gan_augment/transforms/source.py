@@ -234,6 +234,14 @@ class ByLabel:
         rows = self._rows[index]
         return int(rows[seed % len(rows)])
 
+    def rows(self, classes: IntArray, seeds: IntArray) -> IntArray:
+        """Returns the rows `(n,)` of the pool that seeds `(n,)` stand for, of classes `(n,)` of it; see `row`."""
+        found = np.empty(len(classes), np.int64)
+        for index in np.unique(classes).tolist():
+            where, own = classes == index, self._rows[index]
+            found[where] = own[seeds[where] % len(own)]
+        return found
+
     def draw(
         self, classes: npt.ArrayLike, seeds: npt.ArrayLike, conditions: Mapping[str, Tensor] | None = None
     ) -> Tensor:

@@ -149,10 +149,11 @@ def test_no_value_lies_beyond_those_of_its_column_and_a_constant_column_stays() 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "uint64", "bool"])
 def test_whole_numbers_stay_in_their_dtype_and_do_not_wrap(dtype: str) -> None:
-    X, y = table()
+    _, y = table()
     kind = np.dtype(dtype)
     least, most = (False, True) if dtype == "bool" else (np.iinfo(kind).min, np.iinfo(kind).max)
-    X = np.where(y[:, None] == 2, most, least).astype(kind) * np.ones((1, 3), kind)
+    X = np.full((len(y), 3), least, kind)
+    X[y == 2] = most
     new, labels = (part[len(y) :] for part in quick(steps=200).fit_resample(X, y))
     assert new.dtype == kind
     middle = float(least) / 2 + float(most) / 2
@@ -353,6 +354,17 @@ def test_a_gan_that_a_sampler_trained_is_the_source_of_another(tmp_path: Path) -
     X_res, y_res = GANOverSampler(source=tmp_path / "gan", image_shape=(8, 8), random_state=1).fit_resample(X, y)
     assert Counter(y_res.tolist()) == {0: 30, 1: 30, 2: 30}
     assert abs(X_res[len(X) :].mean() - expected) < 2
+
+
+def test_labels_of_either_sign_find_their_class() -> None:
+    X, y = digits((24, 22))
+    y = np.array([-1, 1])[y]
+    trained = quick(image_shape=(8, 8), recipe="sngan")
+    trained.fit_resample(X, y)
+    assert trained.synthesizer_.class_names == ["-1", "1"]
+    rare = np.concatenate([np.flatnonzero(y == -1)[:5], np.flatnonzero(y == 1)])
+    again = GANOverSampler(source=trained.synthesizer_, image_shape=(8, 8), random_state=1)
+    assert Counter(again.fit_resample(X[rare], y[rare])[1].tolist()) == {-1: 22, 1: 22}
 
 
 def test_a_source_in_other_units_is_told() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from gan_augment.errors import SmallClassWarning
 from tests import documented
 from tests.integrations import material_folder, test_torchio, test_torchio_lesion
 from tests.pages import DOCS, Desk, Page, blocks_of, check_links, desk, play
@@ -21,8 +22,18 @@ def torchio_files(desk: Desk) -> None:
 
 PAGES: dict[str, Page] = {
     "torchio": Page(torchio_files, needs=("torchio",)),
+    "albumentations": Page(
+        lambda desk: material_folder.make(desk.folder),
+        warns=(UserWarning, DeprecationWarning),  # of replays on other data, and of fork
+        needs=("albumentations",),
+    ),
     "imblearn": Page(lambda desk: documented.digit_pool(desk / "runs" / "pool")),
     "kornia": Page(lambda desk: material_folder.make(desk.folder), needs=("kornia",)),
+    "monai": Page(
+        lambda desk: documented.monai_datalist(desk.folder, normal=30, lesion=12),
+        warns=(DeprecationWarning, FutureWarning, SmallClassWarning),
+        needs=("monai", "nibabel"),
+    ),
     "torchvision": Page(lambda desk: material_folder.make(desk.folder), warns=(DeprecationWarning,)),  # of fork
 }
 """How each page is run: its files, the packages that it needs, and the warnings that it may give."""

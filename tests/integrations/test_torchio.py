@@ -1,7 +1,9 @@
 """RandomSynthesize and BalancedSubjectsDataset, by the contracts that TorchIO's own transforms and datasets keep."""
 
 import copy
+import gc
 import pickle
+import shutil
 import subprocess
 import sys
 import warnings
@@ -460,6 +462,20 @@ def test_copies_of_transforms_and_subjects_copy_no_pool() -> None:
     assert copy.deepcopy(transform)._reference.found().pool is pool
     made = copy.deepcopy(copy.deepcopy(transform)(subject_of(1)))
     assert made.history[0]._reference.found().pool is pool
+
+
+def test_a_history_finds_no_pool_that_was_built_anew_in_the_same_folder(folder: Path) -> None:
+    subject = subject_of(1)
+    stored = pickle.dumps(RandomSynthesize(folder)(subject).history)
+    gc.collect()  # the source of the transform is gone, and is looked for in the folder
+    again = pickle.loads(stored)[0](subject)
+    assert value(again.t1) >= 20
+    del again
+    shutil.rmtree(folder)
+    pool_of(spacing=SPACING, labels=(0, 0, 0, 1, 1, 1, 2, 2, 1)).save(folder, progress=False)
+    gc.collect()
+    with pytest.raises(DataError, match="as it was when items were made of it, found other rows or weights"):
+        pickle.loads(stored)[0](subject)
 
 
 ELSEWHERE = """

@@ -321,9 +321,8 @@ def test_persistent_workers_see_the_epoch() -> None:
 def test_pickles_hold_no_images_that_lie_in_folders(tmp_path: Path) -> None:
     pool = SyntheticPool.open(pool_of().save(tmp_path / "pool", progress=False))
     (tmp_path / "images").mkdir()
-    train = BalancedSubjectsDataset(
-        subjects_of(folder=tmp_path / "images"), pool, transform=RandomSynthesize(pool), min_images=1, progress=False
-    )
+    subjects, transform = subjects_of(folder=tmp_path / "images"), RandomSynthesize(pool)
+    train = BalancedSubjectsDataset(subjects, tmp_path / "pool", transform=transform, min_images=1, progress=False)
     there = pickle.dumps(train)
     assert len(there) < 40_000
     found = []

@@ -131,7 +131,7 @@ def test_columns_are_standardised_and_restored_whatever_their_size(size: float) 
 
 def test_a_table_that_cannot_be_is_told() -> None:
     rows, labels = two_clusters()
-    for table, targets in ((rows[0], labels), (rows, labels[1:]), (rows[:0], labels[:0])):
+    for table, targets in ((rows[0], labels), (rows, labels[1:]), (rows[:0], labels[:0]), (rows, labels - 1)):
         with pytest.raises(DataError, match="expected a table"):
             fit_table(table, targets)
     with pytest.raises(DataError, match="found NaN or infinity"):

@@ -24,7 +24,7 @@ def patches(labels: Any = ("ms", "ms", "stroke"), **settings: Any) -> ByLabel:
     "source", [live(), marked_pool(shape=(1, 4, 4, 4)), marked_pool(masks=np.ones((6, 8, 8), int))]
 )
 def test_what_is_no_pool_of_volumes_with_masks_is_refused(source: Any) -> None:
-    with pytest.raises(ConfigError, match="expected a pool (with masks|of volumes)"):
+    with pytest.raises(ConfigError, match=r"expected a pool (with masks|of volumes)"):
         checked_patches(ByLabel(source))
 
 
