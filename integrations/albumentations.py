@@ -19,6 +19,7 @@ from gan_augment.errors import ConfigError, DataError, probability, whole
 from gan_augment.pool import SyntheticPool
 from gan_augment.synthesizers.checks import from_items
 from gan_augment.transforms.arrays import Fit, channels_first, fitted, like_image, like_mask, of_type
+from gan_augment.transforms.batch import by_label
 from gan_augment.transforms.fitting import class_label
 from gan_augment.transforms.reference import SourceReference
 from gan_augment.transforms.source import ByLabel
@@ -64,6 +65,7 @@ class _Drawing:
         self._by_label = self._held.found()
         self._by_label.require_form()
         self._path = _path_of(source)
+        self._known: dict[tuple[str, ...], tuple[str, str]] = {}
         self.label_key, self.classes, self.name = label_key, self._by_label.classes, name
 
     @property
@@ -90,6 +92,7 @@ class _Drawing:
         """Takes further targets, and remembers those that must be refused, which 2.0.8 forgets."""
         super().add_targets(additional_targets)  # type: ignore[misc]
         self._additional_targets.update(additional_targets)  # type: ignore[attr-defined]
+        self._known.clear()
 
     def should_apply(self, force_apply: bool = False) -> bool:
         """Tells whether to apply it, by a generator that differs in each worker and each epoch.
@@ -222,7 +225,6 @@ class SynthesizeSameClass(_Drawing, A.ImageOnlyTransform):  # type: ignore[misc]
         if fit not in get_args(Fit):
             raise ConfigError(f"expected fit= one of {', '.join(get_args(Fit))}, found {fit!r}")
         self.blend_ratio, self.fit = _range("blend_ratio", blend_ratio), fit
-        self._known: dict[tuple[str, ...], tuple[str, str]] = {}
         self._open(source, label_key, classes, name)
 
     @property
@@ -271,6 +273,12 @@ class SynthesizeSameClass(_Drawing, A.ImageOnlyTransform):  # type: ignore[misc]
                 "is that of a blend"
             )
         return images[0]
+
+    def apply_with_params(self, params: Any, *args: Any, **data: Any) -> dict[str, Any]:
+        """Returns the item with the new image; also in a replay, whose item may have other parts."""
+        self._image_in(data)
+        item: dict[str, Any] = super().apply_with_params(params, *args, **data)
+        return item
 
     def _new(self, item: Array, ndim: int, drawn: Mapping[str, Any], at: int = 0) -> Array:
         """Returns the new image of `(*spatial)` or `(*spatial, C)`."""
@@ -375,8 +383,8 @@ class SyntheticReference(_Drawing, A.NoOp):  # type: ignore[misc]  # albumentati
         self.n = whole("n", (3 if transform == "Mosaic" else 1) if n is None else n)
         self.scale = _range("scale", scale)
         self._open(source, label_key, classes, name)
-        self.of = of if isinstance(of, str) else {str(key): weight for key, weight in of.items()}  # as JSON has keys
-        self._weights = _weights(self.of, self._by_label)
+        self._weights = _weights(of, self._by_label)
+        self.of = of if isinstance(of, str) else {str(key): float(of[key]) for key in of}  # as JSON has keys
 
     @property
     def targets_as_params(self) -> list[str]:
@@ -407,7 +415,8 @@ class SyntheticReference(_Drawing, A.NoOp):  # type: ignore[misc]  # albumentati
             )
 
     def apply_with_params(self, params: Any, *args: Any, **data: Any) -> dict[str, Any]:
-        """Returns the item with the metadata."""
+        """Returns the item with the metadata; also in a replay, whose item may have other parts."""
+        self._check(data)
         item: dict[str, Any] = super().apply_with_params(params, *args, **data)
         drawn = getattr(params, "params", params)
         boxes = drawn.get("boxes", [None] * len(drawn["labels"]))
@@ -433,19 +442,17 @@ class SyntheticReference(_Drawing, A.NoOp):  # type: ignore[misc]  # albumentati
         return entry
 
 
-def _weights(of: str | Mapping[str, float], source: ByLabel) -> dict[int, float]:
+def _weights(of: str | Mapping[Label, float], source: ByLabel) -> dict[int, float]:
     """Returns weights by label; none for the item's own class."""
     drawable = source.labels()
-    if isinstance(of, str) and of in ("same", "any"):
+    if of in ("same", "any"):
         return {} if of == "same" else dict.fromkeys(drawable, 1.0)
-    if isinstance(of, str):
+    if not isinstance(of, Mapping):
         raise ConfigError(f"expected of= 'same', 'any', or weights by label or class name, found {of!r}")
-    found = {source.label_of(int(key) if key.isdecimal() else key): weight for key, weight in of.items()}
-    used = {label: weight for label, weight in found.items() if weight}
-    if not used or not set(used) <= set(drawable) or min(used.values()) < 0:
-        raise ConfigError(
-            f"expected of= weights above 0 for some classes that there are images of, labels {drawable}, found {of}"
-        )
+    keys = {int(key) if isinstance(key, str) and key.isdecimal() else key: weight for key, weight in of.items()}
+    used = {label: weight for label, weight in by_label("of", keys, source).items() if weight}
+    if without := sorted(set(used) - set(drawable)):
+        raise ConfigError(f"expected of= weights of classes that there are images of, {drawable}, found {without}")
     return used
 
 

@@ -34,5 +34,5 @@ class GANAugmentTrainerCallback(TrainerCallback):  # type: ignore[misc]  # trans
     def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
         """Tells the epoch."""
         for dataset in augmented_within(train_dataloader):
-            pass
+            dataset.set_epoch(self._epoch)
         self._epoch += 1

@@ -80,8 +80,9 @@ class GANOverSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-learn
 
     Attributes:
         sampling_strategy_: dict, the number of rows added to each class.
-        synthesizer_: What drew the rows: a TrainedSynthesizer of images, a TableSynthesizer of features; with
-            `selector` the pool; with `source` the pool or synthesizer; None where no row was to be added.
+        synthesizer_: What drew the rows: a TrainedSynthesizer of images, a TableSynthesizer of features, whose
+            `losses` tell of the training; with `selector` the pool; with `source` the pool or synthesizer; None where
+            no row was to be added.
         n_features_in_: Number of features.
         feature_names_in_: Names of the features, where X has names that are strings.
 
@@ -146,9 +147,11 @@ class GANOverSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-learn
         rows = X.toarray() if sparse.issparse(X) else X
         with preserved_rng():
             drawn = _in_type(self._draw(rows, y, labels, seed), X.dtype)
-        stack = (lambda parts: sparse.vstack(parts, format=X.format)) if sparse.issparse(X) else np.concatenate
-        new = sparse.csr_matrix(drawn) if sparse.issparse(X) else drawn
-        return stack([X, new]), np.concatenate([y, labels])
+        if sparse.issparse(X):
+            every = sparse.vstack([X, type(X)(drawn)], format=X.format)
+        else:
+            every = np.concatenate([X, drawn])
+        return every, np.concatenate([y, labels])
 
     def _draw(self, rows: Rows, y: Rows, labels: Rows, seed: int) -> Rows:
         """Returns a row for each label."""

@@ -24,7 +24,7 @@ needed("monai", "monai", "gan_augment.integrations.monai", oldest="1.5", below="
 
 from monai.data import ImageReader, MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform
-from monai.utils import MetaKeys, TransformBackends, convert_to_dst_type, convert_to_numpy, ensure_tuple
+from monai.utils import MetaKeys, SpaceKeys, TransformBackends, convert_to_dst_type, convert_to_numpy, ensure_tuple
 
 __all__ = [
     "PoolReader",
@@ -97,6 +97,7 @@ class RandSynthesized(RandomizableTransform):  # type: ignore[misc]  # mypy does
         self.source.require_form()
         self.reverse_indexing = reverse_indexing
         self._drawn: tuple[int, int] | None = None
+        self._turn: bool | None = None
         self._is_checked = False
         self._from_items = from_items(self.source.synthesizer)
 
@@ -127,10 +128,13 @@ class RandSynthesized(RandomizableTransform):  # type: ignore[misc]  # mypy does
             self._check_scale(array, img)
         if (affine := self._affine()) is not None:
             check_affine(affine, _affine(img), _LIE)
-        return self._in_place(self._turned(array, img), img, grey=True)
+        self._turn = self.reverse_indexing
+        if self._turn is None and self.source.require_form().kind == "pil":
+            self._turn = isinstance(img, MetaTensor) and {"format", "width", "height"} <= img.meta.keys()
+        return self._in_place(array, img, grey=True)
 
     def mask(self, mask: Any) -> Any:
-        """Returns the mask of the synthetic image that was last drawn, in the type of `mask`; or `mask` if none was.
+        """Returns the mask of the synthetic image that the last call gave, as `mask` is; or `mask`, if none.
 
         Args:
             mask: `(1, *spatial)` of whole numbers, the mask of the image that was replaced.
@@ -148,7 +152,7 @@ class RandSynthesized(RandomizableTransform):  # type: ignore[misc]  # mypy does
         _check_image(mask)
         array = self.source.pool.mask(self.source.row(*self._choice()))
         assert array is not None
-        return self._in_place(self._turned(array, mask), mask, grey=False)
+        return self._in_place(array, mask, grey=False)
 
     def _choice(self) -> tuple[int, int]:
         if self._drawn is None:
@@ -173,14 +177,8 @@ class RandSynthesized(RandomizableTransform):  # type: ignore[misc]  # mypy does
         spec = self.source.synthesizer.image_spec
         return None if spec is None else spec.affine
 
-    def _turned(self, array: npt.NDArray[Any], like: Any) -> npt.NDArray[Any]:
-        """Returns a 2-D image with its axes in the order of the item's."""
-        turn = self.reverse_indexing
-        if turn is None and self.source.require_form().kind == "pil":
-            turn = isinstance(like, MetaTensor) and {"format", "width", "height"} <= like.meta.keys()
-        return array.swapaxes(1, 2) if turn and array.ndim == 3 else array
-
     def _in_place(self, array: npt.NDArray[Any], like: Any, *, grey: bool) -> Any:
+        array = array.swapaxes(1, 2) if self._turn and array.ndim == 3 else array
         own = np.array(matched(array, _dtype(like), like.shape, _SIZE, grey=grey), order="C")
         made, _, _ = convert_to_dst_type(own, like)
         if isinstance(made, MetaTensor) and _FILE in made.meta:
@@ -357,6 +355,7 @@ class PoolReader(ImageReader):  # type: ignore[misc]  # mypy does not follow MON
             array = array[0] if len(array) == 1 else np.moveaxis(array, 0, -1)
         if affine is not None:
             meta |= {MetaKeys.AFFINE: np.array(affine), MetaKeys.ORIGINAL_AFFINE: np.array(affine)}
+            meta[MetaKeys.SPACE] = SpaceKeys.RAS
         return np.array(array, order="C"), meta
 
 

@@ -128,18 +128,14 @@ def test_an_epoch_goes_on_where_it_was(seedable: bool) -> None:
         made = DataLoader(train, 10, shuffle=True, generator=generator)
         return prepared(made, use_seedable_sampler=seedable)
 
-    train = augmented()
-    whole = loader_of(train)
-    whole.set_epoch(2)
-    train.set_epoch(2)
-    all_of_it = list(whole)
-    again = augmented()
-    rest = skip_first_batches(loader_of(again), 4)
-    rest.set_epoch(2)
-    again.set_epoch(2)
-    if seedable:  # accelerate does not tell a sampler within a skipping one
-        rest.batch_sampler.batch_sampler.sampler.set_epoch(2)
-    assert same(list(rest), all_of_it[4:])
+    def told(part: Any, loader: Any, train: Any) -> Any:
+        for one in (loader, part, train):  # the loader tells its sampler, which a skipping one may hide
+            one.set_epoch(2)
+        return list(part)
+
+    train, again = augmented(), augmented()
+    whole, broken = loader_of(train), loader_of(again)
+    assert same(told(skip_first_batches(broken, 4), broken, again), told(whole, whole, train)[4:])
 
 
 def test_rebalanced_datasets_are_found_in_prepared_loaders() -> None:
@@ -212,3 +208,16 @@ def test_two_processes_share_each_epoch_between_them(tmp_path: Path) -> None:
             assert sum(both) == pytest.approx(sum(whole)) or more, way
         both = ranks[0]["stream"][epoch] + ranks[1]["stream"][epoch]
         assert rounded(both) == rounded(expected(stream, epoch))
+
+
+def test_the_example_goes_on_where_it_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from docs.examples import accelerate_loop
+
+    accelerate_loop.main(["--quick", "--out", str(tmp_path / "whole")])
+    whole = capsys.readouterr().out
+    assert whole.startswith("balanced accuracy ")
+    for batches in ("20", "30"):
+        accelerate_loop.main(["--quick", "--out", str(tmp_path / "parts"), "--stop", batches])
+    assert capsys.readouterr().out == ""
+    accelerate_loop.main(["--quick", "--out", str(tmp_path / "parts")])
+    assert capsys.readouterr().out == whole

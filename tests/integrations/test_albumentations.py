@@ -304,6 +304,14 @@ def test_a_mask_is_refused_where_nothing_is_known_of_it() -> None:
         A.Compose([SynthesizeSameClass(masked(), p=1.0)])(**item, masks=blank((2, 8, 8)))
 
 
+def test_targets_that_are_told_later_are_refused_too() -> None:
+    transform = SynthesizeSameClass(marked_pool(dtype=np.uint8), p=1.0)
+    item = {"image": blank((8, 8, 1)), "other": blank((8, 8, 1)), "label": 0}
+    transform(**item)  # of which nothing says that it is an image
+    with pytest.raises(ConfigError, match="found other"):
+        A.Compose([transform], additional_targets={"other": "image"})(**item)
+
+
 def test_boxes_keypoints_and_second_images_are_refused() -> None:
     box_format = {"format" if A.__version__.startswith("2.0.") else "coord_format": "pascal_voc"}
     boxes = A.BboxParams(label_fields=[], **box_format)
@@ -354,6 +362,13 @@ def test_a_replay_gives_the_very_same_image() -> None:
         applied.add(out["replay"]["transforms"][0]["applied"])
         assert len(pickle.dumps(out["replay"])) < 4000  # it names the pool, and does not hold it
     assert applied == {True, False}
+
+
+@REPLAY
+def test_a_replay_refuses_what_a_first_run_would() -> None:
+    out = A.ReplayCompose([SynthesizeSameClass(varied(), p=1.0)])(image=blank((8, 8, 1)), label=2)
+    with pytest.raises(ConfigError, match="expected a pool with masks"):
+        A.ReplayCompose.replay(out["replay"], image=blank((8, 8, 1)), mask=blank(), label=2)
 
 
 @pytest.mark.slow

@@ -182,7 +182,9 @@ def test_a_resumed_training_is_as_an_unbroken_one(tmp_path: Path, at: int, worke
     whole = Tiny()
     trained(tmp_path / "whole", augmented(), whole, **settings, save_strategy="steps", save_steps=at)
     resumed, train = Tiny(), augmented()
-    trained(tmp_path / "again", train, resumed, tmp_path / "whole" / f"checkpoint-{at}", **settings)
+    numpys = [np._core.multiarray._reconstruct, np.ndarray, np.dtype, type(np.dtype(np.uint32))]
+    with torch.serialization.safe_globals(numpys):  # transformers 4.46 does not say that its random state is harmless
+        trained(tmp_path / "again", train, resumed, tmp_path / "whole" / f"checkpoint-{at}", **settings)
     assert len(resumed.seen) == 3 * LENGTH - 15 * at
     assert sorted(resumed.seen) == pytest.approx(sorted(whole.seen[15 * at :]))
     assert sorted(resumed.seen[-LENGTH:]) == pytest.approx(expected(train, 2))
@@ -251,3 +253,12 @@ def test_an_unsupported_version_is_told_in_one_sentence(monkeypatch: pytest.Monk
         import_module("gan_augment.integrations.huggingface")
     assert str(told.value).startswith("expected transformers")
     assert "pip install 'gan_augment[huggingface]'" in str(told.value)
+
+
+def test_the_example_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from docs.examples import huggingface_trainer
+
+    huggingface_trainer.main(["--quick", "--out", str(tmp_path)])
+    told = capsys.readouterr().out
+    assert told.startswith("389 training images, ")
+    assert all(f"\n{arm}" in told for arm in ("as it is", "repeated", "half synthetic"))

@@ -679,3 +679,12 @@ def test_an_unsupported_version_is_told_in_one_sentence(monkeypatch: pytest.Monk
         import_module("gan_augment.integrations.lightning")
     assert str(told.value).startswith("expected lightning")
     assert "pip install 'gan_augment[lightning]'" in str(told.value)
+
+
+def test_the_example_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from docs.examples import lightning_digits
+
+    lightning_digits.main(["--quick", "--out", str(tmp_path)])
+    told = capsys.readouterr().out
+    assert told.startswith("389 training images, ")
+    assert all(f"\n{arm}" in told for arm in ("as it is", "repeated", "half synthetic"))

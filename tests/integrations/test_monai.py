@@ -253,6 +253,12 @@ def test_a_pool_of_pictures_lies_as_pil_reader_reads_them(tmp_path: Path) -> Non
         assert is_row(made.transpose(1, 2))
         assert not is_row(made)
     assert is_row(RandSynthesized(pool, 1.0, reverse_indexing=False)(loaded, 1))
+    masked = SyntheticPool.from_arrays(
+        np.stack([pool.raw(0)] * 2), [0, 1], masks=np.stack([np.triu(np.ones((8, 8), np.uint8))] * 2)
+    )
+    turned = RandSynthesizedd("image", masked, prob=1.0, mask_key="seg", reverse_indexing=True)
+    found = turned({"image": loaded, "label": 1, "seg": torch.zeros(1, 8, 8)})  # a mask that is from no picture
+    assert torch.equal(found["seg"][0], torch.ones(8, 8).tril())
     assert is_row(RandSynthesized(pool, 1.0)(MetaTensor(torch.from_numpy(real(shape=(1, 8, 8)))), 1))  # from no file
     pool = in_folder(pool, tmp_path / "pool")
     read = loader()({"image": references(pool, [int(pool.rows[0])])[0]})["image"]
@@ -578,7 +584,9 @@ def test_a_row_is_read_beside_files(tmp_path: Path) -> None:
         assert (type(one), one.dtype, one.shape) == (type(other), other.dtype, other.shape)
         assert torch.equal(one.affine, other.affine)
         assert torch.equal(one.pixdim, other.pixdim)
-        assert {"affine", "original_affine", "spatial_shape", "original_channel_dim"} <= set(map(str, other.meta))
+        assert {"affine", "original_affine", "spatial_shape", "original_channel_dim", "space"} <= set(
+            map(str, other.meta)
+        )
         batch = md.list_data_collate([load(listed[0]), load(listed[-1])])
         assert batch["image"].shape == (2, *CUBE)
         assert batch["image"].meta["filename_or_obj"][1] == listed[-1]["image"]
@@ -741,6 +749,19 @@ def test_the_transform_goes_on_behind_the_cores_dataset() -> None:
     train = GANAugmentedDataset(base, pool, synthetic_share=1.0, min_images=0, progress=False)
     assert len(train) > len(base)
     assert train[len(train) - 1]["image"].shape == CUBE
+
+
+@pytest.mark.slow
+def test_the_example_runs_on_a_real_brain(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("nilearn")
+    from docs.examples.monai_volumes import main
+
+    try:
+        main(["--quick"])
+    finally:
+        set_determinism(seed=None)
+    told = capsys.readouterr().out
+    assert "half of them synthetic: 72 patches, balanced accuracy" in told
 
 
 @pytest.mark.slow

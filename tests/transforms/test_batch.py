@@ -20,6 +20,7 @@ from gan_augment.items import same
 from gan_augment.pool import SyntheticPool
 from gan_augment.synthesizers import wrap
 from gan_augment.transforms import SynthesizeBatch
+from gan_augment.transforms.collated import ForBatches
 from tests.helpers import Pictures, toy_synthesizer
 from tests.transforms.sources import MARK, Collated, ModuleSynthesizer, first, live, marked_pool, spec_of, to_unit
 
@@ -424,3 +425,14 @@ def test_it_pickles_and_copies(source: Any) -> None:
         found.append(one(*batch([0, 0, 1, 0])))
     assert same(found[0], found[1])
     assert same(found[0], found[2])
+
+
+def test_given_seeds_make_what_they_make_of_items() -> None:
+    values = np.arange(60, dtype=np.uint8).reshape(-1, 1, 1, 1) * np.ones((1, 1, 8, 8), np.uint8)
+    pool = SyntheticPool.from_arrays(values, np.arange(60) % 3)
+    source = ForBatches(pool.filter(np.arange(60) % 5 > 0))
+    classes, seeds = np.array([2, 0, 1, 1, 2]), np.array([5, 2**63 - 1, 0, 77, 123456789])
+    made = source.batch(classes, torch.zeros(9, 1, 8, 8, dtype=torch.uint8), seeds)
+    items = [source.made(*pair)[0] for pair in zip(classes.tolist(), seeds.tolist(), strict=True)]
+    assert np.array_equal(made.numpy(), np.stack(items))
+    assert source.rows(classes, seeds).tolist() == [int(image.max()) for image in items]
