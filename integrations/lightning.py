@@ -13,9 +13,10 @@ from gan_augment.optional import needed
 
 def _host() -> str:
     """Returns the name of Lightning: that of the package which the user has imported, or has."""
-    loaded = [name for name in ("lightning", "pytorch_lightning") if name in sys.modules]
-    there = [name for name in ("lightning", "pytorch_lightning") if name in loaded or find_spec(name) is not None]
-    return (loaded or there or ["lightning"])[0]
+    names = ("lightning", "pytorch_lightning")
+    loaded = [name for name in names if name in sys.modules]
+    found = loaded or [name for name in names if find_spec(name) is not None]
+    return found[0] if found else "lightning"
 
 
 _HOST = _host()
@@ -90,9 +91,8 @@ class GANAugmentedDataModule(LightningDataModule):  # type: ignore[misc]  # Ligh
         if not isinstance(source, str | os.PathLike | None):
             opened_source(source)
         inspect.signature(GANAugmentedDataset).bind(None, source, **settings)
-        object.__setattr__(
-            self, "_mixer", _Mixer(datamodule, source, loader, settings)
-        )  # all else is set on the module
+        # The one attribute that is not set on the wrapped module.
+        object.__setattr__(self, "_mixer", _Mixer(datamodule, source, loader, settings))
 
     def train_dataloader(self) -> Any:
         """Returns what the wrapped module's `train_dataloader` does, its loader over the rebalanced dataset."""

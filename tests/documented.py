@@ -52,6 +52,14 @@ def digit_pool(path: Path) -> None:
     pool.save(path, progress=False)
 
 
+def digit_image_pool(path: Path) -> None:
+    """The same as 8-bit images, 15 for each of the sixteen steps of light."""
+    pixels, labels = load_digits(return_X_y=True)
+    rows = np.concatenate([np.flatnonzero(labels == label)[-40:] for label in range(3)])
+    pool = SyntheticPool.from_arrays((15 * pixels[rows]).reshape(-1, 1, 8, 8).astype(np.uint8), labels[rows].tolist())
+    pool.save(path, progress=False)
+
+
 def snapshot(path: Path, **networks: Any) -> None:
     """A network pickle as the training loops of StyleGAN2-ADA and its descendants write it."""
     path.parent.mkdir(parents=True, exist_ok=True)

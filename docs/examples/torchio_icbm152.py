@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 import gan_augment as ga
 from gan_augment.integrations.torchio import BalancedSubjectsDataset
+from gan_augment.recipes import DAGAN
 
 TISSUES = ("white matter", "grey matter", "cerebrospinal fluid")
 SIDE = 16
@@ -122,7 +123,8 @@ def main(arguments: list[str] | None = None) -> None:
     augment = tio.Compose([tio.RandomFlip(axes=(0, 1, 2)), tio.RandomNoise(std=(0, 0.02))])
     real = tio.SubjectsDataset(subjects, transform=augment)
 
-    gan = ga.fit(real, out=asked.out / "gan", steps=gan_steps, min_images=1, progress=False)
+    recipe = DAGAN(width=64, batch_size=16)  # the default has eight times the work in a step
+    gan = ga.fit(real, recipe, out=asked.out / "gan", steps=gan_steps, min_images=1, progress=False)
     pool = ga.SyntheticPool.build(gan, like=real, reserve=1, out=asked.out / "pool", progress=False)
     print(f"{pool}, voxels of {'x'.join(f'{width:g}' for width in pool.spacing or ())} mm")
     picture(subjects, pool, asked.out / "patches.png")

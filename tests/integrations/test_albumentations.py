@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from gan_augment.errors import ConfigError, DataError
+from gan_augment.forms import RawForm
+from gan_augment.images import ImageSpec
 from gan_augment.integrations.albumentations import SynthesizeSameClass, SyntheticReference
 from gan_augment.pool import SyntheticPool
 from gan_augment.transforms.source import ByLabel
 from tests.conftest import untouched_rng
-from tests.helpers import Pictures, run_python, toy_synthesizer
+from tests.helpers import run_python, toy_synthesizer
 from tests.transforms.sources import MARK, Mirror, live, marked, marked_pool, spec_of
 
 REPLAY = pytest.mark.filterwarnings("ignore:.*could work incorrectly in ReplayMode:UserWarning")
@@ -68,13 +70,16 @@ def test_a_synthetic_image_of_the_label_has_the_items_type(shape: tuple[int, ...
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_images_have_any_number_of_channels(dtype: str) -> None:
-    data = Pictures(channels=7, size=8)
-    pool = SyntheticPool.build(toy_synthesizer(shape=(7, 8, 8)), data, progress=False)
-    image = A.Compose([SynthesizeSameClass(pool, p=1.0)])(image=blank((8, 8, 7), dtype), label=2)["image"]
+    form = RawForm(kind="tensor", layout="channels_first", dtype="uint8", channels=7, shape=(8, 8))
+    spec = ImageSpec(form=form, grid=(8, 8), low=(0.0,) * 7, high=(255.0,) * 7)
+    source = toy_synthesizer(shape=(7, 8, 8), image_spec=spec)
+    transform = SynthesizeSameClass(source, p=1.0)
+    image = transform(image=blank((8, 8, 7), dtype), label=2)["image"]
     assert (image.shape, image.dtype) == ((8, 8, 7), np.dtype(dtype))
-    stored = [pool.array(row).transpose(1, 2, 0) for row in pool.rows[pool.labels == 2]]
-    values = image / 255 if dtype == "uint8" else image
-    assert min(np.abs(values - one).max() for one in stored) < 0.6 / 255
+    told = transform.get_applied_params()
+    wanted = ByLabel(source).made(2, told.get("params", told)["seeds"][0])[0].transpose(1, 2, 0)
+    assert len(np.unique(wanted, axis=2)) > 1
+    np.testing.assert_allclose(image, wanted if dtype == "uint8" else wanted / np.float32(255), rtol=1e-6)
 
 
 def test_what_is_given_out_is_a_copy_of_the_pool() -> None:

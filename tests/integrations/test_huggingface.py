@@ -9,10 +9,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import accelerate
 import datasets
 import numpy as np
 import pytest
 import torch
+from packaging.version import Version
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset, default_collate
@@ -178,6 +180,8 @@ def test_a_schedule_moves_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_resumed_training_is_as_an_unbroken_one(tmp_path: Path, at: int, workers: int) -> None:
     """From the end of an epoch, and from within one, whose rest accelerate does not tell."""
+    if at == 8 and Version(accelerate.__version__) < Version("1.7"):
+        pytest.skip("tells the rest of an epoch that it is epoch 0, after every callback")
     settings: dict[str, Any] = {"num_train_epochs": 3, "seed": 5, "dataloader_num_workers": workers}
     whole = Tiny()
     trained(tmp_path / "whole", augmented(), whole, **settings, save_strategy="steps", save_steps=at)

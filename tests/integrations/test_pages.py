@@ -28,6 +28,18 @@ PAGES: dict[str, Page] = {
         needs=("albumentations",),
     ),
     "imblearn": Page(lambda desk: documented.digit_pool(desk / "runs" / "pool")),
+    "accelerate": Page(lambda desk: documented.digit_pool(desk / "runs" / "pool")),
+    "huggingface": Page(
+        lambda desk: documented.digit_image_pool(desk / "runs" / "pool"),
+        warns=(DeprecationWarning, FutureWarning),  # of transformers, which calls others as they were
+        needs=("datasets", "transformers"),
+    ),
+    "index": Page(lambda desk: documented.digit_pool(desk / "runs" / "pool")),
+    "lightning": Page(
+        lambda desk: documented.digit_pool(desk / "runs" / "pool"),
+        warns=(UserWarning, FutureWarning),  # of few workers, and of how Lightning calls torch
+        needs=("lightning",),
+    ),
     "kornia": Page(lambda desk: material_folder.make(desk.folder), needs=("kornia",)),
     "monai": Page(
         lambda desk: documented.monai_datalist(desk.folder, normal=30, lesion=12),
