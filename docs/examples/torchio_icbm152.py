@@ -3,7 +3,7 @@
 The ICBM152 template of nilearn (T1 at 1 mm, with maps of grey and white matter) gives patches of 16x16x16 voxels: many
 of white matter, few of grey matter, a handful of cerebrospinal fluid. A GAN is fitted on them, its pool fills half of
 the slots of a BalancedSubjectsDataset, and a small classifier is trained with and without. It is tested on another part
-of the brain, of which no voxel was seen.
+of the brain, of which no voxel was seen. It takes some minutes; the GAN, of 300 steps, is far from done.
 
     python -m docs.examples.torchio_icbm152 --out runs/icbm152
 """
@@ -90,16 +90,18 @@ def recalls(train: tio.SubjectsDataset, test: list[tio.Subject], steps: int, see
 
 def picture(subjects: list[tio.Subject], pool: ga.SyntheticPool, path: Path) -> None:
     """Saves middle slices of the first eight patches of each tissue, real and synthetic."""
-    figure, axes = plt.subplots(2 * len(TISSUES), 8, figsize=(8, 2.2 * len(TISSUES)))
+    lines: list[tuple[str, list[Tensor]]] = []
+    for label, tissue in enumerate(TISSUES):
+        lines.append((f"{tissue}, real", [subject.t1.data for subject in subjects if subject["label"] == label]))
+        rows = pool.rows[pool.labels == label].tolist()  # none of the largest class
+        lines += [(f"{tissue}, synthetic", [torch.tensor(pool.array(row)) for row in rows])] if rows else []
+    figure, axes = plt.subplots(len(lines), 8, figsize=(8, 1.1 * len(lines)))
+    for row_of_axes, (title, volumes) in zip(axes, lines, strict=True):
+        row_of_axes[0].set_title(title, loc="left", fontsize=8)
+        for axis, volume in zip(row_of_axes, volumes, strict=False):
+            axis.imshow(_slice(volume), cmap="gray", vmin=0, vmax=1)
     for axis in axes.flat:
         axis.axis("off")
-    for label, tissue in enumerate(TISSUES):
-        real = [subject.t1.data for subject in subjects if subject["label"] == label]
-        drawn = [torch.tensor(pool.array(row)) for row in pool.rows[pool.labels == label].tolist()]
-        for line, (kind, volumes) in enumerate((("real", real), ("synthetic", drawn))):
-            axes[2 * label + line, 0].set_title(f"{tissue}, {kind}", loc="left", fontsize=8)
-            for axis, volume in zip(axes[2 * label + line], volumes, strict=False):
-                axis.imshow(_slice(volume), cmap="gray", vmin=0, vmax=1)
     figure.tight_layout()
     figure.savefig(path, dpi=100)
     plt.close(figure)
