@@ -7,6 +7,10 @@
     loader = DataLoader(train_set, batch_size=64, shuffle=True, num_workers=4, collate_fn=Collate(balance, mix))
 """
 
+from gan_augment.optional import needed
+
+needed("torchvision", "torchvision", "gan_augment.integrations.torchvision", oldest="0.19")
+
 from collections.abc import Callable, Sequence
 from typing import Any
 

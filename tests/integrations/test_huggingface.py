@@ -176,8 +176,12 @@ def test_a_schedule_moves_on(tmp_path: Path) -> None:
     assert found == [42, 42, 0, 0]
 
 
-@pytest.mark.parametrize("at", [6, 8])
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("at", "workers"), [
+    (8, 1),
+    pytest.param(6, 0, marks=pytest.mark.slow),
+    pytest.param(6, 1, marks=pytest.mark.slow),
+    pytest.param(8, 0, marks=pytest.mark.slow),
+])  # fmt: skip
 def test_a_resumed_training_is_as_an_unbroken_one(tmp_path: Path, at: int, workers: int) -> None:
     """From the end of an epoch, and from within one, whose rest accelerate does not tell."""
     if at == 8 and Version(accelerate.__version__) < Version("1.7"):
@@ -259,6 +263,7 @@ def test_an_unsupported_version_is_told_in_one_sentence(monkeypatch: pytest.Monk
     assert "pip install 'gan_augment[huggingface]'" in str(told.value)
 
 
+@pytest.mark.slow
 def test_the_example_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from docs.examples import huggingface_trainer
 
