@@ -27,6 +27,7 @@ from gan_augment.locks import try_lock
 
 __all__ = [
     "check_names",
+    "exists",
     "load_state",
     "new_folder",
     "pop_fitted_on",
@@ -197,6 +198,14 @@ def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         kept[name] = own.clone() if place in taken else own
         taken.add(place)
     return kept
+
+
+def exists(path: str | Path) -> bool:
+    """Tells whether something is there; not where the name is one that nothing can have."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _is_file(path: Path) -> bool:

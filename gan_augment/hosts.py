@@ -275,7 +275,7 @@ class _Torchio(Opened):
     """The values of a loaded subject's images, `(C, W, H, D)`, and its other entries; behind them its transform."""
 
     def __init__(self, base: Any) -> None:
-        if hasattr(base, "origin"):
+        if hasattr(base, "sampling_strategy_"):
             raise DataError(
                 f"expected a dataset of real subjects, found a {type(base).__name__}, which mixes synthetic ones in; "
                 "give its .base"

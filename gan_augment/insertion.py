@@ -1,6 +1,6 @@
 """Insertion of a lesion patch into a volume: its size in mm, a place where it fits, and a border that does not show."""
 
-import math
+import sys
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -39,6 +39,9 @@ _TRIES = 64
 _AT_ONCE = 2**22
 """Voxels looked up in one step of that search."""
 
+_MOST_VOXELS = 2**26
+"""Those of a patch after resampling, over all channels: 400 a side, half a gigabyte."""
+
 
 # -- the patch --------------------------------------------------------------------------------------------------------
 
@@ -58,8 +61,18 @@ def resampled(
 
     Returns:
         The image in float64, and the mask in its dtype.
+
+    Raises:
+        DataError: A width is not above 0, or there would be far more voxels than a lesion has.
     """
-    steps = np.asarray(wanted, np.float64) / np.asarray(spacing, np.float64)
+    widths = np.array([spacing, wanted], np.float64)
+    sound = bool(np.isfinite(widths).all() and (widths > 0).all())
+    steps = widths[1] / widths[0] if sound else np.ones(3)
+    if not sound or len(image) * np.prod(np.maximum(1, mask.shape / steps)) > _MOST_VOXELS:
+        raise DataError(
+            f"expected voxels of a width at which a patch of {mask.shape} has at most {_MOST_VOXELS} of them, found "
+            f"{tuple(spacing)} mm in the pool and {tuple(wanted)} mm in the volume; correct the affine that is wrong"
+        )
     shape = tuple(max(1, round(side / step)) for side, step in zip(mask.shape, steps.tolist(), strict=True))
     first = (np.array(mask.shape) - 1) / 2 - steps * (np.array(shape) - 1) / 2
     settings = {"offset": first, "output_shape": shape}
@@ -83,9 +96,10 @@ def find_place(allowed: BoolArray, lesion: BoolArray, rng: np.random.Generator) 
         The voxel of the volume at which the patch's middle, voxel `(w // 2, h // 2, d // 2)`, lies; it may be outside
         the volume, where the lesion is far from the middle. None where there is no such place.
     """
-    voxels = np.argwhere(lesion)
-    if not len(voxels) or (np.ptp(voxels, axis=0) >= allowed.shape).any():
+    sides = [np.flatnonzero(lesion.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    if any(not len(own) or own[-1] - own[0] >= most for own, most in zip(sides, allowed.shape, strict=True)):
         return None
+    voxels = np.argwhere(lesion)
     anchor = voxels[((voxels - voxels.mean(axis=0)) ** 2).sum(axis=1).argmin()]
     offsets = voxels - anchor
     offsets = offsets[(-(offsets**2).sum(axis=1)).argsort(kind="stable")]  # the outermost soonest say that it fits not
@@ -180,10 +194,11 @@ def insert(
     there, here = windows(mask > 0, labels.shape, center)
     patch, mask = patch[(slice(None), *here)], mask[here]
     lesion, first = mask > 0, 0
+    most = int(mask.max()) if label_value is None else label_value
     values = mask[lesion] if label_value is None else np.full(int(lesion.sum()), label_value)
-    if (values.astype(labels.dtype) != values).any():
+    if most > _greatest(labels.dtype) or (values.astype(labels.dtype) != values).any():
         raise DataError(
-            f"expected a label map that can hold {values.max()}, found one of {labels.dtype}; give it another dtype, "
+            f"expected a label map that can hold {most}, found one of {labels.dtype}; give it another dtype, "
             "or give label_value="
         )
     for volume in volumes:
@@ -247,7 +262,7 @@ def checked_border(blending: Any, feather: Any) -> tuple[Blending, float]:
     """
     if blending not in get_args(Blending):
         raise ConfigError(f"expected blending= of {', '.join(get_args(Blending))}, found {blending!r}")
-    if isinstance(feather, bool) or not isinstance(feather, int | float) or not 0 <= feather < math.inf:
+    if isinstance(feather, bool) or not isinstance(feather, int | float) or not 0 <= feather <= sys.float_info.max:
         raise ConfigError(f"expected feather= of at least 0 mm, found {feather!r}")
     return blending, float(feather)
 
@@ -312,6 +327,13 @@ def _ring(lesion: BoolArray) -> BoolArray:
     """Returns the voxels that share a face with a lesion."""
     ring: BoolArray = ndimage.binary_dilation(lesion) & ~lesion
     return ring
+
+
+def _greatest(dtype: np.dtype[Any]) -> float:
+    """Returns the greatest value that a label map can hold, of floats the greatest finite one."""
+    if dtype.kind == "b":
+        return 1
+    return int(np.iinfo(dtype).max) if dtype.kind in "iu" else float(np.finfo(dtype).max)
 
 
 def clipped(values: Doubles, dtype: npt.DTypeLike) -> npt.NDArray[Any]:

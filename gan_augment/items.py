@@ -12,11 +12,14 @@ from torch import Tensor
 from gan_augment.errors import DataError
 from gan_augment.forms import is_image, is_mask
 
-__all__ = ["LABEL_KEYS", "ItemStructure", "copied", "fresh", "label_value", "same"]
+__all__ = ["LABEL_KEYS", "ItemStructure", "copied", "fresh", "is_number", "label_value", "same"]
 
 _IMAGE_KEYS = ("image", "img", "pixel_values", "images", "x")
 LABEL_KEYS = ("label", "labels", "target", "targets", "y", "class")
 _MASK_KEYS = ("mask", "masks", "seg", "segmentation", *LABEL_KEYS)
+
+_MOST_DIGITS = 18
+"""All numbers of so many fit into int64."""
 
 Key = int | str
 
@@ -128,6 +131,11 @@ def fresh(value: Any) -> Any:
     if isinstance(value, np.ndarray | Image.Image):
         return value.copy()
     return value if isinstance(value, int | str | float) else copy.deepcopy(value)
+
+
+def is_number(name: str) -> bool:
+    """Tells whether a class name is a label in digits, of a length that labels have."""
+    return name.isdecimal() and len(name) <= _MOST_DIGITS
 
 
 def label_value(label: Any) -> int | str:

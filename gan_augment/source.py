@@ -21,7 +21,7 @@ from torch.utils.data import IterableDataset, Subset
 from gan_augment.errors import ConfigError, DataError
 from gan_augment.fingerprint import FittedOn, hash_array, hash_groups, hash_image
 from gan_augment.forms import RawForm
-from gan_augment.geometry import Affine, as_affine, same_spacing, spacing_of
+from gan_augment.geometry import Affine, as_affine, common_affine
 from gan_augment.hosts import FRAME, Frame, opened
 from gan_augment.images import ImageSpec, network_grid
 from gan_augment.items import ItemStructure, fresh, label_value
@@ -364,14 +364,17 @@ class RawView:
 
     @functools.cached_property
     def affine(self) -> Affine | None:
-        """From voxels to mm (RAS+), that of item 0; None where items tell none, or 16 of them have several spacings."""
+        """From voxels to mm (RAS+), that of item 0; None where items tell none, or 16 of them have several spacings.
+
+        Where these lie several ways, it is their spacing alone, on a diagonal.
+        """
         if FRAME not in self.structure.extras:
             return None
         with preserved_rng():
             frames = [self._raw_item(row)[FRAME] for row in self._some_rows()]
         found = [frame.affine(self.structure.image) if isinstance(frame, Frame) else None for frame in frames]
         with contextlib.suppress(TypeError, ValueError):  # what a header holds need be no affine
-            return _common_affine(found)
+            return common_affine([as_affine(value) for value in found])
         return None
 
     def spec(self, image_size: int | Sequence[int] | None = None) -> ImageSpec:
@@ -425,15 +428,3 @@ class RawView:
         """Workers get no copy of the images."""
         scan = None if self._scan is None else replace(self._scan, arrays=None)
         return {**self.__dict__, "_scan": scan, "_pipelines": {}, "_examples": {}}
-
-
-def _common_affine(found: Sequence[Any]) -> Affine | None:
-    """Returns the first of several affines; None where one is missing or has another spacing.
-
-    Raises:
-        TypeError, ValueError: One is no affine.
-    """
-    affines = [as_affine(value) for value in found]
-    known = [affine for affine in affines if affine is not None]
-    alike = len(known) == len(found) and all(same_spacing(spacing_of(known[0]), spacing_of(one)) for one in known)
-    return known[0] if alike else None

@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from gan_augment.errors import ConfigError, DataError, probability, whole
+from gan_augment.items import is_number
 from gan_augment.pool import SyntheticPool
 from gan_augment.synthesizers.checks import from_items
 from gan_augment.transforms.arrays import Fit, channels_first, fitted, like_image, like_mask, of_type
@@ -34,6 +35,9 @@ Reader = Literal["FDA", "HistogramMatching", "OverlayElements", "Mosaic"]
 
 _MASKS = {"image": "mask", "images": "masks", "volume": "mask3d", "volumes": "masks3d"}
 """The targets that hold images, and those that hold their masks."""
+
+_MOST = 1000
+"""Synthetic images for one item."""
 
 _OBJECTS = ("bboxes", "keypoints")
 _KEYS = dict(zip(get_args(Reader), ("fda", "hm", "overlay", "mosaic"), strict=True))
@@ -58,8 +62,8 @@ class _Drawing:
     _worker_seed: int | None = None
 
     def _open(self, source: Source, label_key: str, classes: Sequence[str] | None, name: str | None) -> None:
-        for key, value in {"label_key": label_key, "name": "" if name is None else name}.items():
-            if not isinstance(value, str):
+        for key, value in {"label_key": label_key, "name": "-" if name is None else name}.items():
+            if not isinstance(value, str) or not value:
                 raise ConfigError(f"expected {key}= a string, found {value!r}")
         self._held = SourceReference.of(source, classes)
         self._by_label = self._held.found()
@@ -277,6 +281,7 @@ class SynthesizeSameClass(_Drawing, A.ImageOnlyTransform):  # type: ignore[misc]
     def apply_with_params(self, params: Any, *args: Any, **data: Any) -> dict[str, Any]:
         """Returns the item with the new image; also in a replay, whose item may have other parts."""
         self._image_in(data)
+        _check_recorded(params)
         item: dict[str, Any] = super().apply_with_params(params, *args, **data)
         return item
 
@@ -377,10 +382,14 @@ class SyntheticReference(_Drawing, A.NoOp):  # type: ignore[misc]  # albumentati
         p: float = 1.0,
     ) -> None:
         super().__init__(p=probability("p", p))
-        if transform not in _KEYS:
+        if transform not in get_args(Reader):
             raise ConfigError(f"expected transform= one of {', '.join(_KEYS)}, found {transform!r}")
         self.transform, self.metadata_key = transform, metadata_key or f"{_KEYS[transform]}_metadata"
+        if not isinstance(self.metadata_key, str) or self.metadata_key in ("image", "mask", label_key):
+            raise ConfigError(f"expected metadata_key= a key of its own, found {metadata_key!r:.200}")
         self.n = whole("n", (3 if transform == "Mosaic" else 1) if n is None else n)
+        if self.n > _MOST:
+            raise ConfigError(f"expected n of at most {_MOST}, found {n}")
         self.scale = _range("scale", scale)
         self._open(source, label_key, classes, name)
         self._weights = _weights(of, self._by_label)
@@ -417,8 +426,8 @@ class SyntheticReference(_Drawing, A.NoOp):  # type: ignore[misc]  # albumentati
     def apply_with_params(self, params: Any, *args: Any, **data: Any) -> dict[str, Any]:
         """Returns the item with the metadata; also in a replay, whose item may have other parts."""
         self._check(data)
+        drawn = _check_recorded(params)
         item: dict[str, Any] = super().apply_with_params(params, *args, **data)
-        drawn = getattr(params, "params", params)
         boxes = drawn.get("boxes", [None] * len(drawn["labels"]))
         each = [self._reference(item, *one) for one in zip(drawn["labels"], drawn["seeds"], boxes, strict=True)]
         return {**item, self.metadata_key: [one for one in each if one is not None]}
@@ -449,11 +458,45 @@ def _weights(of: str | Mapping[Label, float], source: ByLabel) -> dict[int, floa
         return {} if of == "same" else dict.fromkeys(drawable, 1.0)
     if not isinstance(of, Mapping):
         raise ConfigError(f"expected of= 'same', 'any', or weights by label or class name, found {of!r}")
-    keys = {int(key) if isinstance(key, str) and key.isdecimal() else key: weight for key, weight in of.items()}
+    keys = {int(key) if isinstance(key, str) and is_number(key) else key: weight for key, weight in of.items()}
     used = {label: weight for label, weight in by_label("of", keys, source).items() if weight}
     if without := sorted(set(used) - set(drawable)):
         raise ConfigError(f"expected of= weights of classes that there are images of, {drawable}, found {without}")
     return used
+
+
+def _check_recorded(params: Any) -> dict[str, Any]:
+    """Returns what was drawn, out of the parameters of a call or of a replay that may have been stored anywhere.
+
+    Raises:
+        ConfigError: It is not what these transforms draw.
+    """
+    drawn: dict[str, Any] = getattr(params, "params", params)
+    labels, ratio = drawn.get("labels"), drawn.get("blend_ratio", 1.0)
+    seeds: Any = drawn.get("seeds")
+    boxes: Any = drawn.get("boxes")
+    sound = (
+        isinstance(labels, list | tuple)
+        and isinstance(seeds, list | tuple)
+        and len(labels) == len(seeds)
+        and all(isinstance(label, int | str) for label in labels)
+        and all(isinstance(seed, int) and 0 <= seed < 2**63 for seed in seeds)
+        and isinstance(ratio, int | float)
+        and 0 <= ratio <= 1
+    )
+    if sound and boxes is not None:
+        sound = isinstance(boxes, list | tuple) and len(boxes) == len(seeds) and all(map(_is_box, boxes))
+    if not sound:
+        raise ConfigError(
+            f"expected a label and a seed of each synthetic image, as they were drawn, found {drawn!r:.200}; replay "
+            "what ReplayCompose recorded, unchanged"
+        )
+    return drawn
+
+
+def _is_box(box: Any) -> bool:
+    sides = box if isinstance(box, list | tuple) else ()
+    return len(sides) == 4 and all(isinstance(side, int | float) and 0 <= side <= 1 for side in sides)
 
 
 def _stacked(new: Callable[..., Array], items: Array, ndim: int, drawn: Mapping[str, Any]) -> Array:

@@ -9,8 +9,11 @@ needed("transformers", "huggingface", "gan_augment.integrations.huggingface", ol
 from transformers import TrainerCallback
 
 from gan_augment.dataset.loaders import augmented_within
+from gan_augment.errors import ConfigError
 
 __all__ = ["GANAugmentTrainerCallback"]
+
+_MOST_EPOCHS = 2**31
 
 
 class GANAugmentTrainerCallback(TrainerCallback):  # type: ignore[misc]  # transformers' types are not followed
@@ -28,8 +31,17 @@ class GANAugmentTrainerCallback(TrainerCallback):  # type: ignore[misc]  # trans
         self._epoch = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Takes up the epoch of a checkpoint."""
-        self._epoch = int(state.epoch or 0)
+        """Takes up the epoch of a checkpoint.
+
+        Raises:
+            ConfigError: The checkpoint tells none.
+        """
+        epoch = state.epoch or 0
+        if not isinstance(epoch, int | float) or not 0 <= epoch < _MOST_EPOCHS:
+            raise ConfigError(
+                f"expected an epoch from 0 in the state of the Trainer, found {epoch!r}; its checkpoint is damaged"
+            )
+        self._epoch = int(epoch)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
         """Tells the epoch."""

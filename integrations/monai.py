@@ -10,12 +10,12 @@ import torch
 
 from gan_augment.balance import MIN_IMAGES, SamplingStrategy
 from gan_augment.errors import ConfigError, DataError, probability
-from gan_augment.geometry import Affine
+from gan_augment.geometry import Affine, check_affine
 from gan_augment.optional import needed
 from gan_augment.pool import SyntheticPool
 from gan_augment.pool.references import Pools, is_reference, references
 from gan_augment.synthesizers.checks import from_items
-from gan_augment.transforms.fitting import check_affine, check_scale, class_label, matched, own_image
+from gan_augment.transforms.fitting import check_scale, class_label, matched, own_image
 from gan_augment.transforms.listing import balanced_list
 from gan_augment.transforms.source import ByLabel
 from gan_augment.types import Synthesizer
@@ -126,8 +126,7 @@ class RandSynthesized(RandomizableTransform):  # type: ignore[misc]  # mypy does
         array, _ = self.source.made(index, seed, self._own(img))
         if not self._is_checked:
             self._check_scale(array, img)
-        if (affine := self._affine()) is not None:
-            check_affine(affine, _affine(img), _LIE)
+        check_affine(self.source.affine, _affine(img), _LIE)
         self._turn = self.reverse_indexing
         if self._turn is None and self.source.require_form().kind == "pil":
             self._turn = isinstance(img, MetaTensor) and {"format", "width", "height"} <= img.meta.keys()
@@ -167,15 +166,9 @@ class RandSynthesized(RandomizableTransform):  # type: ignore[misc]  # mypy does
     def _check_scale(self, array: npt.NDArray[Any], img: Any) -> None:
         holder = self.source.pool if self.source.pool is not None else self.source.synthesizer
         assert holder is not None
-        check_scale(array, holder.image_spec, float(img.max()) - float(img.min()), _UNITS)
-        self._is_checked = True
-
-    def _affine(self) -> Affine | None:
-        if self.source.pool is not None:
-            return self.source.pool.affine
-        assert self.source.synthesizer is not None
-        spec = self.source.synthesizer.image_spec
-        return None if spec is None else spec.affine
+        extent = float(img.max()) - float(img.min())
+        check_scale(array, holder.image_spec, extent, _UNITS)
+        self._is_checked = extent > 0  # a blank image tells nothing
 
     def _in_place(self, array: npt.NDArray[Any], like: Any, *, grey: bool) -> Any:
         array = array.swapaxes(1, 2) if self._turn and array.ndim == 3 else array

@@ -23,7 +23,7 @@ from gan_augment.dataset import GANAugmentedDataset
 from gan_augment.dataset.seeding import WorkerSeeds
 from gan_augment.errors import ConfigError, DataError, whole
 from gan_augment.forms import RawForm
-from gan_augment.geometry import same_spacing
+from gan_augment.geometry import Affine, check_affine
 from gan_augment.insertion import Blending, checked_border, find_place, insert, windows
 from gan_augment.items import label_value
 from gan_augment.pool import SyntheticPool
@@ -43,11 +43,11 @@ __all__ = ["BalancedSubjectsDataset", "RandomSynthesize", "RandomSyntheticLesion
 class RandomSynthesize(RandomTransform, IntensityTransform):  # type: ignore[misc]  # torchio's types are not read
     """Replace the image of a subject by a random synthetic one of the subject's class.
 
-    Affine, class and all other entries of the subject stay. The synthetic image has the dtype, channels, size and
-    spacing of the subject's own, so put this transform first, where intensities are still those of the files. Several
-    intensity images in a subject become the channels of *one* synthetic image, in the subject's order; give `include`
-    where the source has images of one of them alone. A subject of a class that `source` has no image of stays as it
-    is, without history.
+    Affine, class and all other entries of the subject stay. The synthetic image has the dtype, channels, size, spacing
+    and orientation of the subject's own, so put this transform where intensities are still those of the files, after
+    ToCanonical at most. Several intensity images in a subject become the channels of *one* synthetic image, in the
+    subject's order; give `include` where the source has images of one of them alone. A subject of a class that
+    `source` has no image of stays as it is, without history.
 
     Label maps show the real anatomy. Where the source has masks, the subject's one label map becomes that of the
     synthetic image; else a subject with label maps is refused, unless they are named in `exclude`.
@@ -115,10 +115,8 @@ class Synthesize(IntensityTransform):  # type: ignore[misc]  # torchio's types a
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
-            raise ConfigError(f"expected seed= from 0 to 2**63 - 1, found {seed!r}")
         self._reference = SourceReference.of(source, classes)
-        self.source, self.seed, self.class_key = self._reference.brief, int(seed), class_key
+        self.source, self.seed, self.class_key = self._reference.brief, _checked_seed(seed), class_key
         self.args_names = ["source", "seed", "class_key"]
 
     def apply_transform(self, subject: tio.Subject) -> tio.Subject:
@@ -129,7 +127,7 @@ class Synthesize(IntensityTransform):  # type: ignore[misc]  # torchio's types a
             return subject
         form = source.require_form()
         maps = _label_maps(subject, self.exclude, source)
-        _check_twins(images, form, source.spacing)
+        _check_twins(images, form, source.affine)
         own = None
         if from_items(source.synthesizer):
             own = _array(torch.cat([image.data for image in images.values()]), form)
@@ -187,7 +185,7 @@ def _volume(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.array(array.swapaxes(1, 2)[..., None] if array.ndim == 3 else array, order="C")
 
 
-def _check_twins(images: dict[str, tio.ScalarImage], form: RawForm, spacing: Sequence[float] | None) -> None:
+def _check_twins(images: dict[str, tio.ScalarImage], form: RawForm, affine: Affine | None) -> None:
     """Raises unless synthetic images are like those of the subject, whose channels they bring together."""
     channels = sum(image.num_channels for image in images.values())
     if channels != form.channels:
@@ -204,12 +202,8 @@ def _check_twins(images: dict[str, tio.ScalarImage], form: RawForm, spacing: Seq
                 f"expected synthetic images of {name}'s size, {found}, found {shape}; use CropOrPad or Resize before, "
                 "or build the pool with like=this dataset"
             )
-        own = image.spacing
-        if spacing is not None and spacing != own and not same_spacing(spacing, own):
-            raise DataError(
-                f"expected synthetic images of {name}'s spacing, {_told(own)} mm, found {_told(spacing)} mm; "
-                "use Resample before, or build the pool with like=this dataset"
-            )
+        place = f"use ToCanonical and Resample on {name} before, or build the pool with like=this dataset"
+        check_affine(affine, image.affine, place)
         if image.data.dtype != dtype:
             raise DataError(
                 f"expected synthetic images of {name}'s type, {image.data.dtype}, found {dtype}; put the transform "
@@ -232,10 +226,6 @@ def _put_mask(name: str, image: tio.LabelMap, array: npt.NDArray[Any]) -> None:
             "several channels cannot be replaced: put the transform before OneHot"
         )
     image.set_data(raw_mask(array, RawForm.of(image.data, mask=True)))
-
-
-def _told(spacing: Sequence[float]) -> str:
-    return "x".join(f"{width:.4g}" for width in spacing)
 
 
 # -- the dataset ------------------------------------------------------------------------------------------------------
@@ -489,14 +479,15 @@ class SyntheticLesion(tio.Transform):  # type: ignore[misc]  # torchio's types a
         super().__init__(**kwargs)
         self._reference = SourceReference.of(source)
         self.source = self._reference.brief
-        self.center: list[list[int]] = np.atleast_2d(np.asarray(center, np.int64)).tolist()
+        centers = np.atleast_2d(np.asarray(center))
+        self.center: list[list[int]] = centers.tolist()
         count = len(self.center)
         self.label: list[int | str] = np.array([label] * count if np.ndim(label) == 0 else label, object).tolist()
-        self.seed: list[int] = np.asarray([seed] * count if np.ndim(seed) == 0 else seed, np.int64).tolist()
+        self.seed = [_checked_seed(one) for one in ([seed] * count if np.ndim(seed) == 0 else np.array(seed, object))]
         lengths = {count, len(self.label), len(self.seed)}
-        if len(lengths) > 1 or any(len(one) != 3 for one in self.center) or min(self.seed) < 0:
+        if len(lengths) > 1 or centers.shape[1:] != (3,) or centers.dtype.kind not in "iu":
             raise ConfigError(
-                "expected a label, a seed from 0 and a center (i, j, k) of each lesion, found "
+                "expected a label, a seed and a center (i, j, k) of whole numbers of each lesion, found "
                 f"{label!r}, {seed} and {center}"
             )
         self.label_key, self.label_value = label_key, _checked_value(label_value)
@@ -559,6 +550,17 @@ def _lesion_images(
                 f"{tuple(label_map.spatial_shape)}, or of different affines; use ToCanonical and Resample first"
             )
     return list(images.values()), label_map
+
+
+def _checked_seed(seed: Any) -> int:
+    """Returns the seed of a synthetic image.
+
+    Raises:
+        ConfigError: It is no whole number from 0 to 2**63 - 1.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+        raise ConfigError(f"expected seed= from 0 to 2**63 - 1, found {seed!r:.200}")
+    return int(seed)
 
 
 def _checked_value(value: int | None) -> int | None:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import gan_augment as ga
-from gan_augment.errors import ArtifactError, ConfigError
-from gan_augment.geometry import affine_from, as_affine, same_spacing, spacing_of
+from gan_augment.errors import ArtifactError, ConfigError, DataError
+from gan_augment.geometry import affine_from, as_affine, check_affine, same_spacing, spacing_of
 from gan_augment.images import ImageSpec
 from gan_augment.pool import SyntheticPool
 from gan_augment.source import RawView
@@ -27,6 +27,8 @@ pytestmark = [
 SHAPE = (8, 9, 10)
 AFFINE = np.array([[0, -1.5, 0, 3], [1, 0, 0, -7.25], [0, 0, 2.5, 11], [0, 0, 0, 1]])
 SPACING = (1.0, 1.5, 2.5)
+MIRRORED = AFFINE @ np.diag([-1, 1, 1, 1])
+TURNED = np.array([[0, 0, -1.5, 9], [2.0, 0, 0, 8], [0, 1, 0, 7], [0, 0, 0, 1]])
 
 
 def subjects(*affines: Any) -> Any:
@@ -129,6 +131,42 @@ def test_places_may_differ_where_spacings_agree(host: str) -> None:
     np.testing.assert_allclose(view(SETS[host](AFFINE, moved)).affine, AFFINE)
 
 
+@pytest.mark.parametrize("host", SETS)
+def test_volumes_that_lie_several_ways_have_their_spacing_in_common(host: str) -> None:
+    np.testing.assert_allclose(view(SETS[host](AFFINE, MIRRORED)).affine, np.diag([*SPACING, 1]))
+
+
+@pytest.mark.parametrize(
+    ("drawn", "item", "told"),
+    [
+        (None, TURNED, ""),
+        (TURNED, None, ""),
+        (TURNED, TURNED, ""),
+        (np.diag([2, 1, 1.5, 1]), TURNED, ""),  # a spacing alone
+        (TURNED, np.diag([2, 1, 1.5, 1]), "axes ASL, found RAS"),
+        (TURNED @ np.diag([-1, 1, 1, 1]), TURNED, "axes PSL, found ASL"),
+        (np.diag([2, 1, 1.6, 1]), TURNED, "2 x 1 x 1.6 mm, found 2 x 1 x 1.5 mm"),
+        (TURNED, TURNED + 1e-5 * (TURNED != 0) * [[1], [1], [1], [0]], ""),
+    ],
+)
+def test_voxels_must_agree_in_size_and_direction(drawn: Any, item: Any, told: str) -> None:
+    if not told:
+        check_affine(as_affine(drawn), item, "")
+        return
+    with pytest.raises(DataError, match=told):
+        check_affine(as_affine(drawn), item, "")
+
+
+@pytest.mark.parametrize("host", SETS)
+def test_volumes_of_a_pool_that_lie_another_way_are_not_mixed_in(host: str) -> None:
+    settings = {"synthetic_share": 1.0, "min_images": 0, "sampling_strategy": {1: 20}, "progress": False}
+    for drawn, told in ((MIRRORED, "would be mirrored or turned"), (np.diag([1, 1, 1, 1]), "found 1 x 1.5 x 2.5 mm")):
+        pool = SyntheticPool.from_arrays(np.zeros((3, 1, *SHAPE), np.float32), [0, 1, 2], affine=drawn)
+        with pytest.raises(DataError, match=told):
+            ga.GANAugmentedDataset(SETS[host](AFFINE), pool, **settings)
+        ga.GANAugmentedDataset(SETS[host](np.eye(4)), pool, **settings)
+
+
 def test_affines_are_read_off_files(tmp_path: Path) -> None:
     import torchio as tio
 
@@ -201,6 +239,7 @@ def test_merged_pools_keep_what_they_have_in_common(out: bool, tmp_path: Path) -
     moved[:3, 3] = 0
     cases = [
         ([{"affine": AFFINE}, {"affine": moved}], as_affine(AFFINE)),
+        ([{"affine": AFFINE}, {"affine": MIRRORED}], as_affine(np.diag([*SPACING, 1]))),
         ([{"affine": AFFINE}, {"spacing": (1, 1, 1)}], None),
         ([{"affine": AFFINE}, {}], None),
         ([{}, {}], None),

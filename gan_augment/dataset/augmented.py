@@ -147,6 +147,8 @@ class GANAugmentedDataset(Dataset[Any]):
         label = next((label for label, own in enumerate(rows) if len(own)), None)
         if label is None or self._twins is None or self._supply is None:
             return
+        if self.pool is not None and self.pool.affine is not None:
+            self._twins.check_affine(self.pool.affine, [label for label, own in enumerate(rows) if len(own)])
         code = int(rows[label][0])
         live = self.pool is None
         origin = Origin("synthetic", label, row=None if live else code, seed=0, parent=code if live else None)

@@ -1,6 +1,6 @@
 """Twins: synthetic images as items of a dataset, of the same structure and types as its real ones."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +10,7 @@ from PIL import Image
 
 from gan_augment.errors import ConfigError, DataError
 from gan_augment.forms import RawForm
+from gan_augment.geometry import Affine, check_affine
 from gan_augment.hosts import FRAME
 from gan_augment.items import ItemStructure, fresh, same
 from gan_augment.pipelines import call_on_pair, call_transform, preserved_rng
@@ -128,6 +129,19 @@ class Twins:
                 "what a real item of the class holds"
             )
         return dict(fill)
+
+    def check_affine(self, drawn: Affine, labels: Sequence[int]) -> None:
+        """Raises where synthetic volumes would get an affine that lies about them: that of a real item of the class.
+
+        The identity, which hosts give to volumes in memory, says nothing.
+
+        Raises:
+            DataError: The item's voxels are of another size, or lie another way.
+        """
+        for label in labels if self._hosted else ():
+            own = self._view.raw_item(label)[FRAME].affine(self._view.structure.image)
+            if own is not None and not np.array_equal(own, np.eye(4)):
+                check_affine(drawn, own, "build the pool with like=this dataset, or resample and turn the files")
 
     def label_makers(self) -> dict[int, Callable[[], Any]]:
         """Returns for each class what makes a label of a raw item, an object of its own; for `pairs`."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from gan_augment.errors import DataError
 from gan_augment.fingerprint import hash_json
-from gan_augment.geometry import Affine, as_affine, same_spacing, spacing_of
+from gan_augment.geometry import Affine, as_affine, common_affine
 from gan_augment.pool.columns import Columns
 from gan_augment.pool.layout import KIND, VERSION
 from gan_augment.synthesizers.combined import joined
@@ -143,7 +143,7 @@ def appended(first: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict[s
         "reasons": reasons,
         "values": own if len(set(map(str, own))) == len(own) else list(range(len(own))),
         "image_spec": _spanning(first["image_spec"], other["image_spec"]),
-        "affine": first.get("affine") if _same_spacing(first, other) else None,
+        "affine": common_affine([as_affine(one.get("affine")) for one in (first, other)]),
     }
     return document, recoded
 
@@ -156,11 +156,6 @@ def _spanning(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) ->
     high = [max(pair) for pair in zip(one["high"], other["high"], strict=True)]
     alike = all(_plain(one[name]) == _plain(other[name]) for name in ("grid", "fit"))
     return {**one, "low": low, "high": high, "fit": one["fit"] if alike else "resize"}
-
-
-def _same_spacing(first: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    one, two = (as_affine(document.get("affine")) for document in (first, other))
-    return one is not None and two is not None and same_spacing(spacing_of(one), spacing_of(two))
 
 
 def check_alike(first: Mapping[str, Any], other: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@
 from pathlib import Path
 from typing import Any
 
-from gan_augment.artifacts import read_json
+from gan_augment.artifacts import exists, read_json
 from gan_augment.errors import ArtifactError
 from gan_augment.pool.columns import COLUMNS
 
@@ -82,7 +82,8 @@ def read_about(folder: Path) -> dict[str, Any]:
     Raises:
         ArtifactError: It is missing, damaged, or of a version that this library does not read.
     """
-    plans = sorted(folder.glob(f"part-*/{PLAN}")) if folder.is_dir() and not (folder / POOL).exists() else []
+    begun = exists(folder) and folder.is_dir() and not exists(folder / POOL)
+    plans = sorted(folder.glob(f"part-*/{PLAN}")) if begun else []
     if plans:
         done = len(list(plans[0].parent.glob("shard-*.safetensors")))
         raise ArtifactError(

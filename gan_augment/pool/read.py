@@ -90,6 +90,8 @@ def check_document(document: Mapping[str, Any]) -> None:
     as_affine(document.get("affine"))
     if any(type(side) is not int for side in (form.channels, *document["form"]["shape"])):
         raise TypeError("form")
+    if form.channels * math.prod(document["form"]["shape"]) > _MOST_CELLS:
+        raise ValueError(f"images of {form.channels} channels and {form.shape}")
     if spec is not None and not (min(spec.grid) > 0 and math.prod(spec.grid) <= _MOST_CELLS):
         raise ValueError(f"grid {spec.grid}")
     check_names(document["classes"], "classes")

@@ -1,5 +1,6 @@
 """A row of a pool as text, for hosts whose lists hold names of files: FOLDER/ROW-HASH.synthetic."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -34,7 +35,7 @@ def references(pool: SyntheticPool, rows: Sequence[int], *, masks: bool = False)
 
 def is_reference(name: Any) -> bool:
     """Tells whether a path is named like a reference to a row; nothing is looked up."""
-    return _NAME.fullmatch(PurePath(name).name) is not None
+    return isinstance(name, str | os.PathLike) and _NAME.fullmatch(PurePath(name).name) is not None
 
 
 class Pools:
@@ -52,7 +53,7 @@ class Pools:
             DataError: It is no reference, or the pool has no such row (any more).
             ArtifactError: Its folder is no pool.
         """
-        path = Path(name)
+        path = Path(name if isinstance(name, str | os.PathLike) else "")
         match = _NAME.fullmatch(path.name)
         if match is None or ".." in path.parts:
             raise DataError(
@@ -71,7 +72,7 @@ class Pools:
         try:
             told = (folder / POOL).stat()
             state: Any = told.st_mtime_ns, told.st_size, told.st_ino
-        except OSError:
+        except (OSError, ValueError):
             state = None  # opening it tells what is wrong
         kept = self._opened.get(folder)
         if kept is None or kept[0] != state:

@@ -11,6 +11,7 @@ from torch import Tensor
 from gan_augment.errors import ConfigError
 from gan_augment.fingerprint import FittedOn
 from gan_augment.geometry import as_affine, spacing_of
+from gan_augment.items import is_number
 from gan_augment.pool.store import Store, read_form
 from gan_augment.seeds import derive
 from gan_augment.types import IntArray
@@ -227,5 +228,5 @@ def _values(about: Mapping[str, Any]) -> list[int | str]:
     found = about.get("values")
     if isinstance(found, list) and len(found) == len(names) and all(isinstance(value, int | str) for value in found):
         return found
-    numbers = [int(name) for name in names if name.isdecimal()]
+    numbers = [int(name) for name in names if is_number(name)]
     return numbers if len(numbers) == len(names) else list(range(len(names)))  # type: ignore[return-value]

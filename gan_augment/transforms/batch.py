@@ -19,6 +19,9 @@ from gan_augment.types import IntArray, Synthesizer
 
 __all__ = ["Mode", "SynthesizeBatch"]
 
+_GREATEST = 1e300
+"""Of numbers by label: a sum of them is finite."""
+
 Mode = Literal["replace", "rebalance", "append"]
 Shares = Sequence[float] | Mapping[int | str, float]
 
@@ -196,9 +199,9 @@ def by_label(name: str, values: Any, source: ByLabel) -> dict[int, float]:
     pairs = list(values.items()) if isinstance(values, Mapping) else list(enumerate(np.asarray(values).tolist()))
     found: dict[int, float] = {}
     for key, value in pairs:
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value < math.inf:
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value <= _GREATEST:
             raise ConfigError(f"expected {name} that are finite numbers from 0, found {value!r} for class {key!r}")
         found[source.label_of(key)] = float(value)
-    if not sum(found.values()) or len(found) != len(pairs):
-        raise ConfigError(f"expected {name} for each class, once, and not all 0, found {values!r}")
+    if not 0 < sum(found.values()) < math.inf or len(found) != len(pairs):
+        raise ConfigError(f"expected {name} for each class, once, and not all 0, found {values!r:.200}")
     return found

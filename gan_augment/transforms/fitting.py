@@ -1,4 +1,4 @@
-"""A synthetic image in the place of an item's own: whether size, dtype, scale and geometry agree, for any host."""
+"""A synthetic image in the place of an item's own: whether size, dtype and scale agree, for any host."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,11 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_augment.errors import DataError
-from gan_augment.geometry import Affine, same_spacing, spacing_of
 from gan_augment.images import ImageSpec
 from gan_augment.items import label_value
 
-__all__ = ["check_affine", "check_scale", "class_label", "matched", "own_image"]
+__all__ = ["check_scale", "class_label", "matched", "own_image"]
 
 _RATIO = 100
 """How far apart the ranges of two images may lie: an image from 0 to 255 and one from 0 to 1 are farther."""
@@ -44,7 +43,8 @@ def matched(
         )
     wanted = np.dtype(dtype)
     if not _holds(array, wanted):
-        kind = "fractions" if array.dtype.kind == "f" else f"values from {array.min()} to {array.max()}"
+        are_fractions = array.dtype.kind == "f" and wanted.kind != "f"
+        kind = "fractions" if are_fractions else f"values from {array.min()} to {array.max()}"
         raise DataError(
             f"expected synthetic images that {wanted} items can hold, found {array.dtype} ones with {kind}; make the "
             "item's dtype a float first, or build the pool like=the dataset"
@@ -53,11 +53,12 @@ def matched(
 
 
 def _holds(array: npt.NDArray[Any], wanted: np.dtype[Any]) -> bool:
-    if wanted.kind == "f" or np.can_cast(array.dtype, wanted, "safe"):
+    if np.can_cast(array.dtype, wanted, "safe"):
         return True
-    if array.dtype.kind == "f":
+    if wanted.kind != "f" and array.dtype.kind == "f":
         return False
-    least, most = (0, 1) if wanted.kind == "b" else (np.iinfo(wanted).min, np.iinfo(wanted).max)
+    limits = np.finfo(wanted) if wanted.kind == "f" else None if wanted.kind == "b" else np.iinfo(wanted)
+    least, most = (0, 1) if limits is None else (limits.min, limits.max)
     return bool(least <= array.min() and array.max() <= most)
 
 
@@ -80,49 +81,6 @@ def check_scale(array: npt.NDArray[Any], spec: ImageSpec | None, extent: float, 
             f"expected items in the raw units of the synthetic images, which range over {drawn:.4g}, found an item "
             f"that ranges over {extent:.4g}; {place}"
         )
-
-
-def check_affine(drawn: Affine | None, item: npt.ArrayLike | None, place: str) -> None:
-    """Raises where voxels of synthetic volumes are of another size, or lie another way, than an item's.
-
-    An affine of a spacing alone (diagonal, its origin 0) says nothing of orientation.
-
-    Args:
-        drawn: Of the synthetic volumes; None where it is not known.
-        item: `(4, 4)` of the item's image; None where it is not known.
-        place: Where the transform belongs among the host's, for the message.
-
-    Raises:
-        DataError: Both are known and differ.
-    """
-    if drawn is None or item is None:
-        return
-    theirs, own = np.asarray(drawn, np.float64), np.asarray(item, np.float64)
-    spacings = spacing_of(theirs), spacing_of(own)
-    if not same_spacing(*spacings):
-        raise DataError(
-            f"expected items with the voxels of the synthetic volumes, {_told(spacings[0])} mm, found "
-            f"{_told(spacings[1])} mm; {place}"
-        )
-    if (theirs == np.diag([*spacings[0], 1])).all():
-        return
-    axes = _axes(theirs), _axes(own)
-    if axes[0] != axes[1]:
-        raise DataError(
-            f"expected items that lie as the synthetic volumes do, axes {axes[0]}, found {axes[1]}: a synthetic one "
-            f"would be mirrored or turned; {place}"
-        )
-
-
-def _told(spacing: Sequence[float]) -> str:
-    return " x ".join(f"{width:.4g}" for width in spacing)
-
-
-def _axes(affine: npt.NDArray[np.float64]) -> str:
-    """Returns where each axis of an array leads, nearest to Right, Anterior and Superior or their opposites."""
-    matrix = affine[:3, :3]
-    nearest = np.abs(matrix / np.linalg.norm(matrix, axis=0)).argmax(axis=0)
-    return "".join(("LPS", "RAS")[int(matrix[world, axis] > 0)][world] for axis, world in enumerate(nearest.tolist()))
 
 
 def own_image(image: npt.NDArray[Any], dtype: str, place: str) -> npt.NDArray[Any]:

@@ -14,12 +14,15 @@ from gan_augment.forms import RawForm
 from gan_augment.pool import SyntheticPool
 from gan_augment.seeds import derive, row_seeds
 from gan_augment.synthesizers.checks import from_items
-from gan_augment.transforms.source import ByLabel
+from gan_augment.transforms.fitting import own_image
+from gan_augment.transforms.source import ByLabel, finite
 from gan_augment.types import IntArray
 
 __all__ = ["FlatSource", "as_label", "check_image_shape", "flattened", "pool_rows", "seeds_of_rows"]
 
 Rows = npt.NDArray[Any]
+
+_UNITS = "put scalers behind the sampler in the pipeline"
 
 
 class FlatSource:
@@ -58,7 +61,7 @@ class FlatSource:
                 the same class.
 
         Raises:
-            DataError: The source has no image of a label.
+            DataError: The source has no image of a label, or real rows are not in raw units.
         """
         values, places = np.unique(labels, return_inverse=True)
         indices = np.array([self._class_of(value) for value in values], np.int64)[places]
@@ -85,7 +88,7 @@ class FlatSource:
         made = []
         for label, index, own in zip(labels, indices.tolist(), seeds.tolist(), strict=True):
             real = rows[rng.choice(np.flatnonzero(targets == label))].reshape(_full(self._form))
-            made.append(self._by.made(index, own, self._form.array(real.astype(self._form.dtype)))[0])
+            made.append(self._by.made(index, own, own_image(self._form.array(real), self._form.dtype, _UNITS))[0])
         return np.stack(made)
 
 
@@ -111,7 +114,7 @@ def pool_rows(pool: SyntheticPool, indices: IntArray, seed: int) -> Rows:
     """Returns images `(n, C, *spatial)` of a pool for classes `(n,)`: none twice before all of a class were taken.
 
     Raises:
-        DataError: The pool's view has no image of a class.
+        DataError: The pool's view has no image of a class, or one that is not finite.
     """
     labels, picked = pool.labels, np.empty(len(indices), np.int64)
     for index in np.unique(indices).tolist():
@@ -123,7 +126,7 @@ def pool_rows(pool: SyntheticPool, indices: IntArray, seed: int) -> Rows:
         rng = np.random.default_rng(derive(seed, "rows", index))
         rounds = [rng.permutation(own) for _ in range(-(-len(places) // len(own)))]
         picked[places] = np.concatenate(rounds)[: len(places)]
-    return np.stack([pool.array(row) for row in picked.tolist()])
+    return np.stack([finite(pool.array(row)) for row in picked.tolist()])
 
 
 def flattened(arrays: Rows, form: RawForm) -> Rows:

@@ -1,6 +1,5 @@
 """Lesion patches of a pool, by label and seed, at the spacing of the volumes that they are inserted into."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,9 @@ from gan_augment.insertion import resampled
 from gan_augment.transforms.source import ByLabel
 
 __all__ = ["checked_patches", "patch_at", "patch_weights"]
+
+_HEAVIEST = 1e30
+"""Of weights by class, which hosts have in float32."""
 
 
 def checked_patches(source: ByLabel) -> ByLabel:
@@ -49,7 +51,8 @@ def patch_at(
 
     Raises:
         ConfigError: The pool has no patch of the class.
-        DataError: The pool has no such class.
+        DataError: The pool has no such class, the patch values that are not finite, or it would be resampled to a size
+            that no lesion has.
 
     Example:
         >>> import numpy as np
@@ -63,7 +66,7 @@ def patch_at(
         ((1, 5, 5, 2), (5, 5, 2))
     """
     if (index := source.class_of(label)) < 0:
-        raise ConfigError(f"expected label= of a class that the pool has patches of, found {label!r}")
+        raise ConfigError(f"expected label= of a class that the pool has patches of, found {label!r:.200}")
     image, masks = source.made(index, seed)
     assert masks is not None
     if source.spacing is None or same_spacing(source.spacing, spacing):
@@ -85,11 +88,14 @@ def patch_weights(
         DataError: The pool has no such class.
     """
     assert source.pool is not None
+    if not isinstance(label, int | str | Mapping | None):
+        raise ConfigError(f"expected label= a class, weights by class or None, found {label!r:.200}")
     names: Sequence[int | str] = source.pool.classes if source.pool.named else source.pool.values
     known = [names[index] for index in sorted(source.pool.counts)]
     found = label if isinstance(label, Mapping) else dict.fromkeys(known if label is None else [label], 1.0)
     if not found or any(source.class_of(one) < 0 for one in found):
         raise ConfigError(f"expected label= of classes that the pool has patches of, {known}, found {label!r}")
-    if not all(0 <= weight < math.inf for weight in found.values()) or not sum(found.values()):
-        raise ConfigError(f"expected weights of at least 0 in label=, and not all 0, found {label!r}")
+    numbers = all(isinstance(weight, int | float) and 0 <= weight <= _HEAVIEST for weight in found.values())
+    if not numbers or max(found.values()) < 1 / _HEAVIEST:
+        raise ConfigError(f"expected weights from 0 to {_HEAVIEST:g} in label=, and not all 0, found {label!r:.200}")
     return list(found), [float(weight) for weight in found.values()]

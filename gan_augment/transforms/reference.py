@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
+from gan_augment.artifacts import exists
 from gan_augment.errors import DataError
 from gan_augment.fingerprint import hash_array, hash_json
 from gan_augment.transforms.source import ByLabel
@@ -55,7 +56,7 @@ class SourceReference:
         if isinstance(source, cls):
             return source
         path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
-        if path is not None and Path(path).exists():  # and not the address of one
+        if path is not None and exists(path):  # and not the address of one
             path = str(Path(path).absolute())
         return cls(ByLabel(source, classes), path)
 

@@ -1,7 +1,7 @@
 """Synthetic images by label and seed: the rows of a pool, or a synthesizer that draws as it is asked."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,22 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from gan_augment.artifacts import exists
 from gan_augment.errors import ConfigError, DataError
 from gan_augment.forms import RawForm
-from gan_augment.geometry import spacing_of
+from gan_augment.geometry import Affine, spacing_of
 from gan_augment.images import ImageSpec
+from gan_augment.items import is_number
 from gan_augment.pool import SyntheticPool
 from gan_augment.pool.layout import POOL
 from gan_augment.synthesizers import load
 from gan_augment.synthesizers.checks import Home, from_items
 from gan_augment.types import IntArray, Synthesizer
 
-__all__ = ["ByLabel", "drawn_seeds", "opened_source"]
+__all__ = ["ByLabel", "drawn_seeds", "finite", "opened_source"]
 
 _SEEDS = 2**63 - 1
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class ByLabel:
@@ -45,6 +48,8 @@ class ByLabel:
         self.pool: SyntheticPool | None = None
         self.synthesizer: Synthesizer | None = None
         self.transform = transform
+        if isinstance(classes, str | Mapping) or not isinstance(classes, Iterable | None):
+            raise ConfigError(f"expected classes= a list of names, found {classes!r:.200}")
         self.classes = None if classes is None else [str(name) for name in classes]
         self._by_value = False
         self._values: dict[int | str, int] | None = None
@@ -56,7 +61,7 @@ class ByLabel:
             self._rows = _rows_by_class(source)
         else:
             self.synthesizer, names, self._total = source, source.class_names, source.num_classes
-            if names is not None and all(name.isdecimal() for name in names):  # a GAN of classes 1, 2, 3
+            if names is not None and all(map(is_number, names)):  # a GAN of classes 1, 2, 3
                 self._values = {int(name): index for index, name in enumerate(names)}
             self._rows = {label: np.empty(0, np.int64) for label in range(self._total)}
         known = self._checked(None if names is None else list(names))
@@ -138,7 +143,7 @@ class ByLabel:
         """Returns the labels, as whole numbers, that there are synthetic images of."""
         if self._by_value:
             assert self._names is not None
-            return sorted(int(name) for name, i in self._names.items() if i in self._rows and name.isdecimal())
+            return sorted(int(name) for name, i in self._names.items() if i in self._rows and is_number(name))
         known: Sequence[int] = range(self._total if self.classes is None else len(self.classes))
         if self.classes is None and self._values is not None:
             known = sorted(value for value in self._values if isinstance(value, int))
@@ -180,10 +185,15 @@ class ByLabel:
     @property
     def spacing(self) -> tuple[float, float, float] | None:
         """Width of a voxel in mm along each axis of volumes; None where it is not known."""
+        return None if self.affine is None else spacing_of(self.affine)
+
+    @property
+    def affine(self) -> Affine | None:
+        """From voxels of volumes to mm (RAS+); None where it is not known."""
         if self.pool is not None:
-            return self.pool.spacing
+            return self.pool.affine
         spec = None if self.synthesizer is None else self.synthesizer.image_spec
-        return None if spec is None or spec.affine is None else spacing_of(spec.affine)
+        return None if spec is None else spec.affine
 
     def require_form(self) -> RawForm:
         """Returns the raw form of the images.
@@ -213,12 +223,13 @@ class ByLabel:
             `(C, *spatial)` in raw dtype and units, not to be written to; `(1, *spatial)` of whole numbers or None.
 
         Raises:
-            DataError: The item's image is of another type than the synthesizer was fitted on.
+            DataError: The item's image is of another type than the synthesizer was fitted on, or the pool's is not
+                finite.
             SynthesizerError: A synthesizer on an accelerator is to draw in a forked process.
         """
         if self.pool is not None:
             row = self.row(index, seed)
-            return self.pool.array(row), self.pool.mask(row)
+            return finite(self.pool.array(row)), self.pool.mask(row)
         assert self.synthesizer is not None
         self.require_form()
         spec = self.synthesizer.image_spec
@@ -262,6 +273,23 @@ class ByLabel:
         return self
 
 
+def finite(images: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Returns images of a pool as they are; what a folder holds may have been written by anyone.
+
+    Raises:
+        DataError: A value is not finite, or beyond what float32 can hold.
+    """
+    if images.dtype.kind != "f":
+        return images
+    least, most = float(images.min()), float(images.max())
+    if not -_LARGEST <= least <= most <= _LARGEST:
+        raise DataError(
+            f"expected finite values in the pool, found values from {least:.3g} to {most:.3g}; make it anew from "
+            "images without NaN and infinity"
+        )
+    return images
+
+
 def drawn_seeds(count: int) -> IntArray:
     """Returns seeds `(count,)` from torch's global random state."""
     found: IntArray = torch.randint(_SEEDS, (count,), device="cpu").numpy()
@@ -276,7 +304,7 @@ def opened_source(source: Any) -> SyntheticPool | Synthesizer:
         ArtifactError: It is a path at which neither lies.
     """
     if isinstance(source, str | os.PathLike):
-        return SyntheticPool.open(source) if (Path(source) / POOL).is_file() else load(os.fspath(source))
+        return SyntheticPool.open(source) if exists(Path(source) / POOL) else load(os.fspath(source))
     if not isinstance(source, SyntheticPool | Synthesizer):
         raise ConfigError(f"expected a SyntheticPool, a Synthesizer, or the path of one, found {type(source).__name__}")
     return source

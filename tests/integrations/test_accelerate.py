@@ -210,7 +210,6 @@ def test_two_processes_share_each_epoch_between_them(tmp_path: Path) -> None:
         assert rounded(both) == rounded(expected(stream, epoch))
 
 
-@pytest.mark.slow
 def test_the_example_goes_on_where_it_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from docs.examples import accelerate_loop
 

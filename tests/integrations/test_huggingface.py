@@ -263,7 +263,6 @@ def test_an_unsupported_version_is_told_in_one_sentence(monkeypatch: pytest.Monk
     assert "pip install 'gan_augment[huggingface]'" in str(told.value)
 
 
-@pytest.mark.slow
 def test_the_example_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from docs.examples import huggingface_trainer
 

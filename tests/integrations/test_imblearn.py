@@ -347,6 +347,13 @@ def test_a_synthesizer_that_changes_real_images_is_given_rows_of_the_class() -> 
         assert 255 - int(row[0]) in X[y == label][:, 0]
 
 
+def test_a_synthesizer_that_changes_real_images_is_given_raw_ones_alone() -> None:
+    X, y = digits((30, 24))
+    spec = spec_of()
+    with pytest.raises(DataError, match=r"raw uint8 values.* from 0 to 1; put scalers behind the sampler"):
+        GANOverSampler(source=Mirror(spec), random_state=0).fit_resample(X / 16, y)
+
+
 def test_a_gan_that_a_sampler_trained_is_the_source_of_another(tmp_path: Path) -> None:
     X, y = digits()
     trained = quick(image_shape=(8, 8), recipe="sngan")

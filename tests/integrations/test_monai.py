@@ -193,7 +193,10 @@ def test_scaled_items_are_told_from_raw_ones() -> None:
         SyntheticPool.from_arrays(np.stack([real() / 99] * 2), [0, 1]), real() * 10
     )
     blank = np.zeros(CUBE, np.float32)
-    RandSynthesized(SyntheticPool.from_arrays(np.stack([real(np.int16)] * 2), [0, 1]), prob=1.0)(blank, 1)
+    transform = RandSynthesized(SyntheticPool.from_arrays(np.stack([real(np.int16) * 2] * 2), [0, 1]), prob=1.0)
+    transform(blank, 1)
+    with pytest.raises(DataError, match="found an item that ranges over 1;"):  # the blank one told nothing
+        transform(real() / 99, 1)
 
 
 def test_another_size_is_told_with_the_place_to_put_it() -> None:

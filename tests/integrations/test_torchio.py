@@ -243,10 +243,11 @@ def test_images_of_files_work(tmp_path: Path) -> None:
         ({"shape": (1, 10, 9, 7)}, r"t1's size, \(10, 9, 8\), found \(10, 9, 7\); use CropOrPad or Resize before"),
         ({"dtype": "int16"}, "t1's type, torch.float32, found torch.int16; put the transform first"),
         ({"shape": (2, *SHAPE)}, "images of 1 channels, those of t1 together, found 2"),
-        ({"spacing": (1, 1, 2)}, "t1's spacing, 1x1.5x2 mm, found 1x1x2 mm; use Resample before"),
+        ({"spacing": (1, 1, 2)}, "volumes, 1 x 1 x 2 mm, found 1 x 1.5 x 2 mm; use ToCanonical and Resample on t1"),
+        ({"affine": AFFINE @ np.diag([-1, 1, 1, 1])}, "axes .*, found .*: a synthetic one would be mirrored or turned"),
         ({"shape": (1, 9, 10)}, r"t1's size, \(10, 9, 8\), found \(10, 9, 1\)"),
     ],
-    ids=["size", "type", "channels", "spacing", "plane"],
+    ids=["size", "type", "channels", "spacing", "orientation", "plane"],
 )
 def test_images_that_are_no_twins_are_refused(pool: dict[str, Any], told: str) -> None:
     with pytest.raises(DataError, match=told):
@@ -578,7 +579,7 @@ def test_a_pool_built_for_subjects_fits_them(tmp_path: Path) -> None:
     made = RandomSynthesize(pool)(subjects[5])
     assert made.t1.shape == (1, *SHAPE)
     other = tio.Subject(t1=tio.ScalarImage(tensor=torch.rand(1, *SHAPE)), label=1)
-    with pytest.raises(DataError, match=r"spacing, 1x1x1 mm, found 1x1\.5x2 mm"):
+    with pytest.raises(DataError, match=r"volumes, 1 x 1\.5 x 2 mm, found 1 x 1 x 1 mm"):
         RandomSynthesize(pool)(other)
 
 

@@ -55,6 +55,13 @@ def kinds(train: BalancedSubjectsDataset) -> list[str]:
     return [train.origin(index).kind for index in range(len(train))]
 
 
+def test_a_users_own_attributes_do_not_make_a_dataset_a_mixed_one() -> None:
+    class Subjects(tio.SubjectsDataset):
+        origin = "hospital A"
+
+    assert len(BalancedSubjectsDataset(Subjects(subjects_of()), pool_of(), min_images=1, progress=False)) == 36
+
+
 # -- what it is -------------------------------------------------------------------------------------------------------
 
 

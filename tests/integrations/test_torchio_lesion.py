@@ -421,11 +421,13 @@ def test_a_lesion_too_small_for_the_voxels_is_left_out() -> None:
         (lambda: insert(label_value=0), "expected label_value of at least 1"),
         (lambda: insert(blending="paste"), "expected blending= of alpha, offset, poisson"),
         (lambda: insert(feather=-1), "expected feather= of at least 0 mm"),
-        (lambda: SyntheticLesion(pool_of(), 0, -1, (1, 2, 3), "lesions"), "a seed from 0"),
-        (lambda: SyntheticLesion(pool_of(), 0, 0, (1, 2), "lesions"), r"a center \(i, j, k\) of each lesion"),
+        (lambda: SyntheticLesion(pool_of(), 0, -1, (1, 2, 3), "lesions"), "expected seed= from 0"),
+        (lambda: SyntheticLesion(pool_of(), 0, 2**63, (1, 2, 3), "lesions"), "expected seed= from 0"),
+        (lambda: SyntheticLesion(pool_of(), 0, 0, (1.5, 2, 3), "lesions"), "of whole numbers of each lesion"),
+        (lambda: SyntheticLesion(pool_of(), 0, 0, (1, 2), "lesions"), r"a center \(i, j, k\) of whole numbers"),
         (
             lambda: SyntheticLesion(pool_of(), [0, 0], [1], [(1, 2, 3)], "lesions"),
-            "a label, a seed from 0 and a center",
+            "a label, a seed and a center",
         ),
     ],
 )
