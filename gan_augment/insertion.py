@@ -65,10 +65,10 @@ def resampled(
     Raises:
         DataError: A width is not above 0, or there would be far more voxels than a lesion has.
     """
-    widths = np.array([spacing, wanted], np.float64)
-    sound = bool(np.isfinite(widths).all() and (widths > 0).all())
-    steps = widths[1] / widths[0] if sound else np.ones(3)
-    if not sound or len(image) * np.prod(np.maximum(1, mask.shape / steps)) > _MOST_VOXELS:
+    with np.errstate(all="ignore"):
+        steps = np.asarray(wanted, np.float64) / np.asarray(spacing, np.float64)
+        voxels = len(image) * np.prod(np.maximum(1, mask.shape / steps))
+    if not (np.isfinite(steps).all() and (steps > 0).all() and voxels <= _MOST_VOXELS):
         raise DataError(
             f"expected voxels of a width at which a patch of {mask.shape} has at most {_MOST_VOXELS} of them, found "
             f"{tuple(spacing)} mm in the pool and {tuple(wanted)} mm in the volume; correct the affine that is wrong"

@@ -239,7 +239,8 @@ class SynthesizeSameClass(_Drawing, A.ImageOnlyTransform):  # type: ignore[misc]
     @property
     def targets(self) -> dict[str, Any]:
         """What is changed: images, and their masks."""
-        return {**super().targets, **{mask: getattr(self, f"apply_to_{mask}") for mask in _MASKS.values()}}
+        more = [key for key in (*_MASKS, *_MASKS.values()) if key != "image"]
+        return {"image": self.apply, **{key: getattr(self, f"apply_to_{key}") for key in more}}
 
     def _sampled(self, data: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
         key, kind = self._image_in(data)

@@ -134,7 +134,7 @@ def test_a_label_may_be_written_in_many_ways(label: Any) -> None:
     pool = marked_pool(dtype=np.uint8, classes=["a", "b", "c"])
     out = A.Compose([SynthesizeSameClass(pool, p=1.0)])(image=blank(), label=label)
     assert (out["image"] == MARK + 1).all()
-    assert out["label"] is label or np.array_equal(out["label"], label)
+    assert np.array_equal(np.ravel(out["label"]), np.ravel(label))
 
 
 def test_the_label_may_stand_under_another_key_and_be_matched_by_name() -> None:
@@ -229,6 +229,12 @@ def test_an_item_and_a_batch_of_one_are_alike() -> None:
             runs.append(np.array(found).reshape(8, *shape))
         assert runs[0].any()
         assert np.array_equal(*runs)
+
+
+def test_each_target_of_images_and_their_masks_is_changed() -> None:
+    transform = SynthesizeSameClass(marked_pool(), p=1.0)
+    assert set(transform.targets) == {"image", "images", "volume", "volumes", "mask", "masks", "mask3d", "masks3d"}
+    assert set(transform.targets) <= transform.available_keys
 
 
 def test_each_image_of_a_batch_is_another_one() -> None:

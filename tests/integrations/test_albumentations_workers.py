@@ -121,7 +121,7 @@ class Reseeding(Numbered):
 
 
 def test_a_seed_that_a_worker_sets_itself_is_kept() -> None:
-    if not A.__version__.startswith("2.0."):
+    if A.__version__ != "2.0.8":
         pytest.skip("later releases add the worker's own seed to any that is set")
     dataset = Reseeding(A.Compose([SynthesizeSameClass(pool(), p=0.5)]))
     alone = [dataset[index] for index in range(ITEMS)]

@@ -89,11 +89,13 @@ def test_the_command_line_under_accelerate_launch(tmp_path: Path) -> None:
     gan = ga.fit(ga.open_folder(tmp_path / "images"), "sngan", steps=2, min_images=2, progress=False)
     gan.save(tmp_path / "gan")
     asked = ["build", str(tmp_path / "gan"), "--like", str(tmp_path / "images"), "--count", "dog=400", "--quiet"]
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1"]
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1"]
     launcher += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", free_port()]
+    environment = {**ENV, "ACCELERATE_USE_CPU": "true"}
     for count, name in (("1", "one"), ("2", "two")):
-        command = [*launcher, "--num_processes", count, "-m", "gan_augment", *asked, "--out", str(tmp_path / name)]
-        done = subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=240, check=False)
+        several = ["--multi_gpu"] * (count == "2")  # with --cpu alone it starts one process
+        command = [*launcher, *several, "--num_processes", count, "-m", "gan_augment", *asked, "--out", str(tmp_path / name)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         assert done.stdout.count("Next, in Python") == 1
         assert (tmp_path / f"{name}-samples.png").exists()

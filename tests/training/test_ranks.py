@@ -122,12 +122,12 @@ def test_the_command_line_under_accelerate_launch(tmp_path: Path) -> None:
     from tests.test_cli import digits_folder
 
     folder = digits_folder(tmp_path / "images", {"digit 3": 24, "digit 7": 21})
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     command = ["-m", "gan_augment", "fit", str(folder), "--out", str(tmp_path / "gan"), "--steps", "3", "--json"]
     done = subprocess.run(
         [*launcher, "--main_process_port", free_port(), *command],
-        env=ENV,
+        env={**ENV, "ACCELERATE_USE_CPU": "true"},  # with --cpu alone it starts one process
         capture_output=True,
         text=True,
         timeout=180,
