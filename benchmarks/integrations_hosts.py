@@ -72,9 +72,10 @@ def form_of(kind: Any, dtype: str, *full: int, layout: Any = "channels_first", m
     return RawForm(kind=kind, layout=layout, dtype=dtype, channels=full[0], shape=full[1:], mode=mode)
 
 
-def plain(case: CaseOf) -> npt.NDArray[Any]:
-    """Returns an image `(C, *spatial)` of zeros."""
-    return np.zeros((case.form.channels, *(case.form.shape or ())), case.form.dtype)
+def item_of(case: CaseOf) -> npt.NDArray[Any]:
+    """Returns an image `(C, *spatial)` of noise, in the units of the pool."""
+    pixels = np.random.default_rng(3).integers(0, 256, (case.form.channels, *(case.form.shape or ())), np.uint8)
+    return pixels if case.form.dtype == "uint8" else (pixels / 255).astype(case.form.dtype)
 
 
 def channels_last(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -85,7 +86,7 @@ def channels_last(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def albumentations(folder: Path, case: CaseOf) -> Sides:
-    image, hand = channels_last(plain(case)), ByHand(folder)
+    image, hand = channels_last(item_of(case)), ByHand(folder)
 
     def side(step: Any) -> Callable[[list[int]], Any]:
         compose = A.Compose([step])
@@ -118,7 +119,7 @@ def of_items(folder: Path, image: Any, by_hand: Callable[[int], Any], told: Call
 
 def torchvision_items(folder: Path, case: CaseOf) -> Sides:
     hand = ByHand(folder)
-    image = torch.from_numpy(plain(case))
+    image = torch.from_numpy(item_of(case))
     return of_items(folder, image, lambda label: torch.from_numpy(hand(label).copy()), lambda made: made)
 
 
@@ -131,12 +132,12 @@ class Picture:
 
 def torchvision_pictures(folder: Path, case: CaseOf) -> Sides:
     hand = ByHand(folder)
-    image = Image.fromarray(channels_last(plain(case)))
+    image = Image.fromarray(channels_last(item_of(case)))
     return of_items(folder, image, lambda label: Image.fromarray(channels_last(hand(label))), Picture)
 
 
 def torchvision_batches(folder: Path, case: CaseOf) -> Sides:
-    image, hand = torch.from_numpy(plain(case)), ByHand(folder)
+    image, hand = torch.from_numpy(item_of(case)), ByHand(folder)
     batches: dict[int, Any] = {}
 
     def side(step: Any) -> Callable[[list[int]], Any]:
@@ -176,7 +177,7 @@ class IdleMix(K.MixAugmentationBaseV2):  # type: ignore[misc]  # kornia is not l
 
 
 def kornia(folder: Path, case: CaseOf) -> Sides:
-    image, hand = torch.from_numpy(plain(case)).float(), ByHand(folder)
+    image, hand = torch.from_numpy(item_of(case)) / 255, ByHand(folder)
     batches: dict[int, Any] = {}
     flip = K.RandomHorizontalFlip(p=1.0)
 
@@ -212,7 +213,7 @@ class Idled(RandomizableTransform, MapTransform):  # type: ignore[misc]  # MONAI
 
 
 def monai(folder: Path, case: CaseOf) -> Sides:
-    image, hand = MetaTensor(torch.from_numpy(plain(case))), ByHand(folder)
+    image, hand = MetaTensor(torch.from_numpy(item_of(case))), ByHand(folder)
 
     def side(step: Any) -> Callable[[list[int]], Any]:
         compose = Compose([step])
@@ -254,7 +255,7 @@ class RandomIdle(RandomTransform, tio.IntensityTransform):  # type: ignore[misc]
 
 
 def torchio(folder: Path, case: CaseOf) -> Sides:
-    volume, hand = torch.from_numpy(plain(case)), ByHand(folder)
+    volume, hand = torch.from_numpy(item_of(case)), ByHand(folder)
     subjects = {label: tio.Subject(t1=tio.ScalarImage(tensor=volume), label=label) for label in range(case.labels)}
 
     def side(step: Any) -> Callable[[list[int]], Any]:
@@ -277,7 +278,7 @@ def torchio(folder: Path, case: CaseOf) -> Sides:
 
 def imblearn(folder: Path, case: CaseOf) -> Sides:
     """Sides that resample a table whose rarer class gets as many rows as a step has items."""
-    hand, width = ByHand(folder), plain(case).size
+    hand, width = ByHand(folder), item_of(case).size
     few = 8
     tables: dict[int, Any] = {}
 

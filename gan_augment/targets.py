@@ -11,7 +11,7 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 from tqdm import tqdm
 
 from gan_augment.errors import DataError
-from gan_augment.items import ItemStructure, label_value
+from gan_augment.items import LABEL_KEYS, ItemStructure, label_value
 from gan_augment.pipelines import inner_datasets
 
 __all__ = ["agreeing", "class_names", "find_targets"]
@@ -127,9 +127,11 @@ def find_targets(
     if found is not None and (structure.label is None or not _contradicted(found, structure, read)):
         return found, False
     if structure.label is None:
+        base = getattr(dataset, "base", dataset)  # of a library's dataset, opened, the user's own
+        told = type(base).__name__
         raise DataError(
-            f"expected labels, found none in the items of {type(dataset).__name__}; give targets= with one "
-            "class for each image"
+            f"expected labels, found none in the items of {told}; put a class into each (second in a tuple, under "
+            f"{', '.join(map(repr, LABEL_KEYS[:3]))} ... in a dict), or give targets= with one for each image"
         )
     items = tqdm(range(len(dataset)), desc="reading labels", disable=None if progress else True, leave=False)
     return [label_value(structure.split(read(i))[1]) for i in items], found is not None

@@ -267,24 +267,28 @@ class SynthesizeSameClass(_Drawing, A.ImageOnlyTransform):  # type: ignore[misc]
                 f"expected one image, and one mask at most, found {', '.join(wrong) or 'no image'}: nothing says where "
                 "the objects of a synthetic image are, and it has no partner; leave these out of the item"
             )
-        if masks and not self._by_label.has_masks:
-            raise ConfigError(
-                f"expected a pool with masks, for an item with {masks[0]}, found {self.source!r} without; leave the "
-                "mask out, or build the pool with masks: SyntheticPool.from_arrays(..., masks=)"
-            )
-        if masks and self.blend_ratio[0] < 1:
-            raise ConfigError(
-                f"expected blend_ratio=(1.0, 1.0) for an item with {masks[0]}, found {self.blend_ratio}: neither mask "
-                "is that of a blend"
-            )
+        if masks:
+            self._check_mask(masks[0], self.blend_ratio[0])
         return images[0]
 
     def apply_with_params(self, params: Any, *args: Any, **data: Any) -> dict[str, Any]:
-        """Returns the item with the new image; also in a replay, whose item may have other parts."""
-        self._image_in(data)
-        _check_recorded(params)
+        """Returns the item with the new image, after asserting that a replay holds what was drawn."""
+        if self.replay_mode:
+            _check_recorded(params)
         item: dict[str, Any] = super().apply_with_params(params, *args, **data)
         return item
+
+    def _check_mask(self, name: str, blend_ratio: float) -> None:
+        if not self._by_label.has_masks:
+            raise ConfigError(
+                f"expected a pool with masks, for an item with {name}, found {self.source!r} without; leave the mask "
+                "out, or build the pool with masks: SyntheticPool.from_arrays(..., masks=)"
+            )
+        if blend_ratio < 1:
+            raise ConfigError(
+                f"expected blend_ratio=(1.0, 1.0) for an item with {name}, found {self.blend_ratio}: neither mask is "
+                "that of a blend"
+            )
 
     def _new(self, item: Array, ndim: int, drawn: Mapping[str, Any], at: int = 0) -> Array:
         """Returns the new image of `(*spatial)` or `(*spatial, C)`."""
@@ -295,7 +299,8 @@ class SynthesizeSameClass(_Drawing, A.ImageOnlyTransform):  # type: ignore[misc]
         return made if drawn["blend_ratio"] >= 1 else _blended(item, made, drawn["blend_ratio"])
 
     def _new_mask(self, item: Array, ndim: int, drawn: Mapping[str, Any], at: int = 0) -> Array:
-        """Returns the new mask of `(*spatial)` or `(*spatial, 1)`."""
+        """Returns the new mask of `(*spatial)` or `(*spatial, 1)`; asked again, as a replay is of another item."""
+        self._check_mask("a mask", drawn["blend_ratio"])
         found = self._made(drawn["labels"][at], drawn["seeds"][at], item, ndim)
         if found is None or found[1] is None:
             return item

@@ -34,7 +34,7 @@ from gan_augment.dataset import GANAugmentedDataset, GANAugmentedIterableDataset
 from gan_augment.dataset.loaders import augmented_within, loader_over, order_of
 from gan_augment.errors import ConfigError
 from gan_augment.pool import SyntheticPool
-from gan_augment.transforms.source import opened_source
+from gan_augment.pool.opened import opened_source
 from gan_augment.types import Synthesizer
 
 __all__ = ["GANAugmentCallback", "GANAugmentedDataModule"]

@@ -31,10 +31,13 @@ from gan_augment.pool.matching import raw_mask
 from gan_augment.synthesizers.checks import from_items
 from gan_augment.transforms.lesions import checked_patches, patch_at, patch_weights
 from gan_augment.transforms.reference import SourceReference
-from gan_augment.transforms.source import ByLabel, drawn_seeds, opened_source
+from gan_augment.transforms.source import ByLabel, drawn_seeds
 from gan_augment.types import Synthesizer
 
 __all__ = ["BalancedSubjectsDataset", "RandomSynthesize", "RandomSyntheticLesion", "Synthesize", "SyntheticLesion"]
+
+_MOST_LESIONS = 1000
+_LARGEST_VALUE = 2**31 - 1
 
 
 # -- the transform ----------------------------------------------------------------------------------------------------
@@ -270,7 +273,7 @@ class BalancedSubjectsDataset(GANAugmentedDataset, tio.SubjectsDataset):  # type
         if transform is not None:
             dataset.set_transform(transform)
         _check_keys(dataset.dry_iter())
-        super().__init__(dataset, None if source is None else opened_source(source), **settings)
+        super().__init__(dataset, source, **settings)
 
     def dry_iter(self) -> list[tio.Subject]:
         """Returns the subjects without loading images or applying transforms.
@@ -569,7 +572,9 @@ def _checked_value(value: int | None) -> int | None:
     Raises:
         ConfigError: It is no whole number above 0.
     """
-    return None if value is None else whole("label_value", value)
+    if value is not None and whole("label_value", value) > _LARGEST_VALUE:
+        raise ConfigError(f"expected label_value= of at most {_LARGEST_VALUE}, found {value!r:.100}")
+    return None if value is None else int(value)
 
 
 def _checked_range(name: str, value: Any) -> tuple[int, int]:
@@ -580,6 +585,8 @@ def _checked_range(name: str, value: Any) -> tuple[int, int]:
     """
     first, last = value if isinstance(value, tuple | list) and len(value) == 2 else (value, value)
     least, most = whole(name, first, 0), whole(name, last)
-    if least > most:
-        raise ConfigError(f"expected {name}= a number or a range (a, b) with a <= b, found {value!r}")
+    if not least <= most <= _MOST_LESIONS:
+        raise ConfigError(
+            f"expected {name}= a number or a range (a, b) with a <= b, up to {_MOST_LESIONS}, found {value!r:.100}"
+        )
     return least, most

@@ -245,7 +245,7 @@ def test_multi_label_sets_are_told_to_give_targets():
 
 def test_items_without_labels():
     base = [np.zeros((8, 8), np.uint8)] * 3
-    with pytest.raises(DataError, match="found none in the items of list; give targets="):
+    with pytest.raises(DataError, match="found none in the items of list; put a class into each"):
         RawView(base, progress=False)
     view = RawView(base, targets=[0, 1, 1], progress=False)
     assert isinstance(view.finish(view.raw(0), 1), np.ndarray)

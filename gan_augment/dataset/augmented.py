@@ -43,8 +43,8 @@ class GANAugmentedDataset(Dataset[Any]):
     Args:
         base: The training split.
         source: The pool; its kept rows are used, or the rows of the view given. A Synthesizer is drawn from once, into
-            a pool that is kept in `cache`, or, with `live`, each time a synthetic item is asked for. None needs
-            `synthetic_share=0`.
+            a pool that is kept in `cache`, or, with `live`, each time a synthetic item is asked for. Or the path of
+            either. None needs `synthetic_share=0`.
         sampling_strategy: How many items each class gets: imbalanced-learn's over-sampling vocabulary ("auto" fills
             every class up to the largest), "sqrt", "effective", or a `Balance` with caps.
         synthetic_share: Probability that a slot is synthetic, 0 to 1.
@@ -91,7 +91,7 @@ class GANAugmentedDataset(Dataset[Any]):
     def __init__(
         self,
         base: Any,
-        source: SyntheticPool | Synthesizer | None,
+        source: SyntheticPool | Synthesizer | str | os.PathLike[str] | None,
         *,
         sampling_strategy: SamplingStrategy = "auto",
         synthetic_share: float = 0.5,

@@ -103,7 +103,8 @@ def loader_over(loader: Any, dataset: Any) -> Any:
     if isinstance(order, SequentialSampler):
         sampler = kind(dataset)
     elif isinstance(order, RandomSampler):
-        sampler = kind(dataset, order.replacement, order._num_samples, order.generator)
+        own = order._num_samples  # a number that is the old dataset's length means all of it
+        sampler = kind(dataset, order.replacement, None if own == len(loader.dataset) else own, order.generator)
     else:
         ranks = {name: getattr(order, name) for name in ("num_replicas", "rank", "shuffle", "seed", "drop_last")}
         sampler = kind(dataset, **ranks)

@@ -15,6 +15,7 @@ from gan_augment.pool import SyntheticPool
 from gan_augment.pool.cached import cached_pool
 from gan_augment.pool.draw import Drawer, drawn_spec
 from gan_augment.pool.matching import names_in
+from gan_augment.pool.opened import opened_source
 from gan_augment.pool.order import seen_by
 from gan_augment.source import RawView
 from gan_augment.synthesizers.checks import Home, from_items, match_classes
@@ -121,7 +122,7 @@ def supply_of(
     """Returns where synthetic images come from; None for no source.
 
     Args:
-        source: A pool, a synthesizer or None.
+        source: A pool, a synthesizer, the path of one, or None.
         view: The dataset.
         wanted: Slots of each class.
         live: Whether a synthesizer draws anew each time.
@@ -134,11 +135,11 @@ def supply_of(
     """
     if source is None:
         return None
+    source = opened_source(source)
     if isinstance(source, SyntheticPool) and not live:
         return PoolSupply(source, view.classes, view.values)
-    if isinstance(source, SyntheticPool) or not isinstance(source, Synthesizer):
-        kinds = "a Synthesizer that draws with live=True" if live else "a SyntheticPool or a Synthesizer"
-        raise ConfigError(f"expected {kinds}, found {type(source).__name__}")
+    if isinstance(source, SyntheticPool):
+        raise ConfigError("expected a Synthesizer, which draws with live=True, found a SyntheticPool; give live=False")
     if live:
         return LiveSupply(source, view, list(wanted))
     counts = {view.values[label]: number for label, number in wanted.items()}

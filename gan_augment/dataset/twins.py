@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from gan_augment.errors import ConfigError, DataError
-from gan_augment.forms import RawForm
+from gan_augment.forms import RawForm, is_image
 from gan_augment.geometry import Affine, check_affine
 from gan_augment.hosts import FRAME
 from gan_augment.items import ItemStructure, fresh, same
@@ -215,8 +215,8 @@ class Twins:
         if any(isinstance(item, list) and item and isinstance(item[0], Mapping) for item in items):
             return  # several crops of one item, which have a size of their own
         if given:
-            self._check_made(*items)
-        sizes = [_size(ItemStructure.of(item).split(item)[0]) for item in items]
+            self._check_made(*map(self._image_of, items))
+        sizes = [_size(self._image_of(item)) for item in items]
         if sizes[0] != sizes[1] and view.full_form.shape is not None:
             raise DataError(
                 "expected synthetic images like the dataset's own, found others: "
@@ -224,11 +224,17 @@ class Twins:
                 "like=this dataset, or give arrays of its type, size and channels"
             )
 
+    def _image_of(self, item: Any) -> Any:
+        """Returns the image of a finished item; of a subject of torchio the values of its image."""
+        if self._hosted and isinstance(item, Mapping):
+            image = item[self._view.structure.image]
+            return image if is_image(image) else image.data
+        return ItemStructure.of(item).split(item)[0]
+
     @staticmethod
     def _check_made(real: Any, drawn: Any) -> None:
         """What a given transform makes must be of the type of real images."""
-        images = [ItemStructure.of(item).split(item)[0] for item in (real, drawn)]
-        wanted, found = (RawForm.of(image) for image in images)
+        wanted, found = RawForm.of(real), RawForm.of(drawn)
         if different := wanted.differences(found, ("kind", "layout", "dtype", "channels", "mode")):
             raise DataError(
                 f"expected transform= to make images like the dataset's finished ones, found others: {different} (real "

@@ -76,7 +76,7 @@ def flattened(document: Mapping[str, Any]) -> dict[str, Any]:
     about["fingerprint"] = {link: _link([chain.get(link) for chain in chains]) for link in _LINKS}
     if len(drawn) > 1:
         about["needed"] = _summed([part.get("needed") or {} for part in drawn])
-        about["notes"] = list(dict.fromkeys(note for part in drawn for note in part.get("notes") or ()))
+        about["notes"] = _distinct([note for part in drawn for note in part.get("notes") or ()])
     if len(drawn) > 1:
         about["licence"] = joined([part.get("licence") for part in drawn], "not known of one part")
         about["origins"] = _distinct([one for part in drawn for one in part.get("origins") or ()])

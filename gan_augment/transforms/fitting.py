@@ -43,11 +43,10 @@ def matched(
         )
     wanted = np.dtype(dtype)
     if not _holds(array, wanted):
-        are_fractions = array.dtype.kind == "f" and wanted.kind != "f"
-        kind = "fractions" if are_fractions else f"values from {array.min()} to {array.max()}"
+        kind = "fractions" if array.dtype.kind == "f" else f"values from {array.min()} to {array.max()}"
         raise DataError(
             f"expected synthetic images that {wanted} items can hold, found {array.dtype} ones with {kind}; make the "
-            "item's dtype a float first, or build the pool like=the dataset"
+            "item's dtype float32 first, or build the pool like=the dataset"
         )
     return array
 
@@ -55,8 +54,8 @@ def matched(
 def _holds(array: npt.NDArray[Any], wanted: np.dtype[Any]) -> bool:
     if np.can_cast(array.dtype, wanted, "safe"):
         return True
-    if wanted.kind != "f" and array.dtype.kind == "f":
-        return False
+    if array.dtype.kind == "f":
+        return wanted.kind == "f"
     limits = np.finfo(wanted) if wanted.kind == "f" else None if wanted.kind == "b" else np.iinfo(wanted)
     least, most = (0, 1) if limits is None else (limits.min, limits.max)
     return bool(least <= array.min() and array.max() <= most)

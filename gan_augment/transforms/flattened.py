@@ -75,7 +75,8 @@ class FlatSource:
 
     def _class_of(self, value: Any) -> int:
         label = as_label(value)
-        found = self._by.class_of(str(label) if str(label) in self._names else label)  # -1 is a label, not a place
+        name = str(label) if str(label) in self._names else label  # -1 is a label, not a place
+        found = self._by.class_of(name, warn=False)
         if found < 0:
             raise DataError(
                 f"expected a source with images of each class that gets rows, found none of {value!s}; leave the class "

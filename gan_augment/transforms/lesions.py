@@ -65,7 +65,7 @@ def patch_at(
         >>> image.shape, mask.shape
         ((1, 5, 5, 2), (5, 5, 2))
     """
-    if (index := source.class_of(label)) < 0:
+    if (index := source.class_of(label, warn=False)) < 0:
         raise ConfigError(f"expected label= of a class that the pool has patches of, found {label!r:.200}")
     image, masks = source.made(index, seed)
     assert masks is not None
@@ -93,9 +93,11 @@ def patch_weights(
     names: Sequence[int | str] = source.pool.classes if source.pool.named else source.pool.values
     known = [names[index] for index in sorted(source.pool.counts)]
     found = label if isinstance(label, Mapping) else dict.fromkeys(known if label is None else [label], 1.0)
-    if not found or any(source.class_of(one) < 0 for one in found):
+    if not found or any(source.class_of(one, warn=False) < 0 for one in found):
         raise ConfigError(f"expected label= of classes that the pool has patches of, {known}, found {label!r}")
     numbers = all(isinstance(weight, int | float) and 0 <= weight <= _HEAVIEST for weight in found.values())
     if not numbers or max(found.values()) < 1 / _HEAVIEST:
-        raise ConfigError(f"expected weights from 0 to {_HEAVIEST:g} in label=, and not all 0, found {label!r:.200}")
+        raise ConfigError(
+            f"expected weights of at least 0, at most {_HEAVIEST:g}, in label=, and not all 0, found {label!r:.200}"
+        )
     return list(found), [float(weight) for weight in found.values()]

@@ -62,7 +62,7 @@ def balanced_list(
         class_label(item[label], f"leave out items without one, or name another key than {label!r}") for item in data
     ]
     values = sorted(set(labels), key=lambda value: (isinstance(value, str), value))
-    known = [source.class_of(value) for value in values]
+    known = [source.class_of(value, warn=False) for value in values]
     names = [str(value) if own < 0 else pool.classes[own] for value, own in zip(values, known, strict=True)]
     position = {value: place for place, value in enumerate(values)}
     targets = np.array([position[value] for value in labels], np.int64)
@@ -71,9 +71,15 @@ def balanced_list(
         items, rows = np.flatnonzero(targets == own), pool.rows[pool.labels == known[own]]
         drawn = math.floor(share * number + 0.5)
         if drawn and (not len(rows) or max(len(items), len(rows)) < min_images):
+            has = ", ".join(pool.classes[label] for label in pool.counts)
+            advice = (
+                f"The pool has images of {has}: where it is one of these, give classes=, the dataset's class names"
+                if known[own] < 0
+                else "Draw more candidates (reserve=), keep more, or lower min_images="
+            )
             warnings.warn(
                 f"class {names[own]} has {len(items)} real images and {len(rows)} kept synthetic ones: its {number} "
-                "added items repeat reals. Draw more candidates (reserve=), keep more, or lower min_images=",
+                f"added items repeat reals. {advice}",
                 SmallClassWarning,
                 stacklevel=stacklevel,
             )

@@ -257,8 +257,12 @@ def hard_labels(labels: Tensor, count: int, name: str) -> Tensor:
     """
     if labels.is_floating_point() or labels.is_complex():
         raise ConfigError(
-            f"expected labels that are whole numbers (N,), found {labels.dtype} of shape {tuple(labels.shape)}; put "
-            f"{name} before MixUp/CutMix, which make labels soft"
+            f"expected labels that are whole numbers (N,), found {labels.dtype} of shape {tuple(labels.shape)}; "
+            + (
+                f"put {name} before MixUp/CutMix, which make labels soft"
+                if labels.ndim > 1 and labels.shape[1] > 1
+                else "give labels.long()"
+            )
         )
     if labels.dtype == torch.bool or tuple(labels.shape) not in ((count,), (count, 1)):
         raise DataError(

@@ -1,9 +1,8 @@
 """Synthetic images by label and seed: the rows of a pool, or a synthesizer that draws as it is asked."""
 
-import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,19 +10,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gan_augment.artifacts import exists
-from gan_augment.errors import ConfigError, DataError
+from gan_augment.errors import ConfigError, DataError, DataMismatchWarning
 from gan_augment.forms import RawForm
 from gan_augment.geometry import Affine, spacing_of
 from gan_augment.images import ImageSpec
 from gan_augment.items import is_number
 from gan_augment.pool import SyntheticPool
-from gan_augment.pool.layout import POOL
-from gan_augment.synthesizers import load
+from gan_augment.pool.opened import opened_source
 from gan_augment.synthesizers.checks import Home, from_items
 from gan_augment.types import IntArray, Synthesizer
 
-__all__ = ["ByLabel", "drawn_seeds", "finite", "opened_source"]
+__all__ = ["ByLabel", "drawn_seeds", "finite"]
 
 _SEEDS = 2**63 - 1
 _LARGEST = float(np.finfo(np.float32).max)
@@ -53,6 +50,7 @@ class ByLabel:
         self.classes = None if classes is None else [str(name) for name in classes]
         self._by_value = False
         self._values: dict[int | str, int] | None = None
+        self._strangers: set[str] = set()
         names: Sequence[str] | None
         if isinstance(source, SyntheticPool):
             self.pool, self._by_value = source, not source.named
@@ -93,12 +91,21 @@ class ByLabel:
 
     # -- classes --------------------------------------------------------------------------------------------------
 
-    def class_of(self, label: int | str) -> int:
+    def class_of(self, label: int | str, *, warn: bool = True) -> int:
         """Returns the source's class of a label; -1 where the source has no image of it.
+
+        Args:
+            label: Of the dataset.
+            warn: Whether a name that is none of the source's is told of, once.
+
+        Warns:
+            DataMismatchWarning: It is.
 
         Raises:
             DataError: The label is beyond the known classes.
         """
+        if warn and isinstance(label, str) and self.classes is None:
+            self._note_stranger(label)
         found = self._position(label)
         return found if found in self._rows else -1
 
@@ -135,6 +142,18 @@ class ByLabel:
                 "by name"
             )
         return label if self.classes is None else self._index(self.classes[label])
+
+    def _note_stranger(self, name: str) -> None:
+        """Warns, once, of a name that is none of the source's: nobody else would notice that nothing happens."""
+        if self._names is None or name in self._names or name in self._strangers:
+            return
+        self._strangers.add(name)
+        warnings.warn(
+            f"the source has no class {name!r:.200} (it has {', '.join(self._names)}): items of it stay as they are. "
+            "Where it is one of these by another name or number, give classes=, the dataset's class names by label",
+            DataMismatchWarning,
+            stacklevel=3,
+        )
 
     def _index(self, name: str) -> int:
         return -1 if self._names is None else self._names.get(name, -1)
@@ -294,20 +313,6 @@ def drawn_seeds(count: int) -> IntArray:
     """Returns seeds `(count,)` from torch's global random state."""
     found: IntArray = torch.randint(_SEEDS, (count,), device="cpu").numpy()
     return found
-
-
-def opened_source(source: Any) -> SyntheticPool | Synthesizer:
-    """Returns a pool or a synthesizer, opened where the folder or file of one is given.
-
-    Raises:
-        ConfigError: It is neither.
-        ArtifactError: It is a path at which neither lies.
-    """
-    if isinstance(source, str | os.PathLike):
-        return SyntheticPool.open(source) if exists(Path(source) / POOL) else load(os.fspath(source))
-    if not isinstance(source, SyntheticPool | Synthesizer):
-        raise ConfigError(f"expected a SyntheticPool, a Synthesizer, or the path of one, found {type(source).__name__}")
-    return source
 
 
 def _check_item(item: npt.NDArray[Any], spec: ImageSpec) -> None:

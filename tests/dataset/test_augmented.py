@@ -524,7 +524,7 @@ def test_a_synthesizer_is_drawn_from_once() -> None:
         ({"synthetic_share": 1.2}, "from 0 to 1, found 1.2"),
         ({"synthetic_share": float("nan")}, "from 0 to 1, found nan"),
         ({"source": None}, "or synthetic_share=0"),
-        ({"source": [1, 2]}, "a SyntheticPool or a Synthesizer, found list"),
+        ({"source": [1, 2]}, "a SyntheticPool, a Synthesizer, or the path of one, found list"),
         ({"transform": "inverted"}, "found 'inverted'"),
         ({"sampling_strategy": {1: 3}}, "sampling_strategy"),
         ({"sampling_strategy": {9: 300}}, "found 9"),

@@ -166,10 +166,10 @@ def test_live_takes_a_synthesizer_and_nothing_else() -> None:
     from gan_augment.pool import SyntheticPool
 
     pool = SyntheticPool.build(toy_synthesizer(), Pictures(COUNTS), progress=False)
-    with pytest.raises(ConfigError, match="expected a Synthesizer that draws with live=True, found SyntheticPool"):
+    with pytest.raises(ConfigError, match="expected a Synthesizer, which draws with live=True, found a SyntheticPool"):
         live(Pictures(COUNTS), pool)
-    with pytest.raises(ConfigError, match=r"expected a Synthesizer .* found str"):
-        live(Pictures(COUNTS), "gan")
+    with pytest.raises(ConfigError, match=r"expected a SyntheticPool, a Synthesizer, or the path of one, found list"):
+        live(Pictures(COUNTS), ["gan"])
 
 
 def test_what_a_live_synthesizer_was_fitted_on_is_known() -> None:

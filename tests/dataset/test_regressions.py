@@ -3,6 +3,7 @@
 import copy
 import pickle
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import albumentations as A
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, TensorDataset
 from torchvision.transforms import v2
 
 from gan_augment.dataset import GANAugmentedDataset, GANAugmentedIterableDataset
@@ -493,3 +494,24 @@ def test_what_belongs_to_a_replaced_image_is_not_kept_in_silence(mode: Any) -> N
         if mode != "append":
             found = SynthesizeBatch(pool, mode=mode, keep_others=True)((images, labels, others))
             assert same(found[2], others)
+
+
+def test_a_subject_of_another_size_than_the_pool_is_told_so() -> None:
+    tio = pytest.importorskip("torchio")
+    subjects = [tio.Subject(t1=tio.ScalarImage(tensor=torch.rand(1, 8, 8, 8)), label=i // 5) for i in range(8)]
+    pool = SyntheticPool.from_arrays(np.random.default_rng(0).random((6, 1, 10, 10, 10), np.float32), [1] * 6)
+    base = tio.SubjectsDataset(subjects)
+    with pytest.raises(DataError, match=r"shape \(8, 8, 8\) against \(10, 10, 10\)"):
+        GANAugmentedDataset(base, pool, min_images=1)
+    even = tio.SubjectsDataset(subjects, transform=tio.CropOrPad(8))
+    train = GANAugmentedDataset(even, pool, min_images=1, synthetic_share=1)
+    assert train[len(train) - 1]["t1"].shape == (1, 8, 8, 8)
+
+
+def test_a_source_may_be_a_path(tmp_path: Path) -> None:
+    pool = SyntheticPool.from_arrays(torch.rand(30, 1, 8, 8), torch.ones(30, dtype=int))
+    pool.save(tmp_path / "pool")
+    base = TensorDataset(torch.rand(9, 1, 8, 8), torch.tensor([0, 0, 0, 0, 0, 0, 1, 1, 1]))
+    train = GANAugmentedDataset(base, str(tmp_path / "pool"), synthetic_share=1)
+    assert train.pool is not None
+    assert train.origin(9).kind == "synthetic"

@@ -308,7 +308,7 @@ def test_a_label_value_is_more_than_a_label_map_can_hold(value: int) -> None:
     assert not labels.any()
 
 
-@pytest.mark.parametrize("weights", [{0: 10**400}, {0: 1e39}, {0: 1e-60}, {0: "a"}, {0: None}, {"9" * 5000: 1}, [0]])
+@pytest.mark.parametrize("weights", [{0: 10**400}, {0: 1e39}, {0: 1e-60}, {0: "a"}, {0: None}, [0]])
 def test_weights_that_the_host_cannot_draw_by(weights: Any, patches: Path) -> None:
     with pytest.raises(ConfigError, match="expected"):
         patch_weights(checked_patches(ByLabel(str(patches))), weights)

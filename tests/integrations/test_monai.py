@@ -178,7 +178,7 @@ def test_uint8_and_float32_pools_agree() -> None:
 
 def test_a_pool_of_fractions_does_not_go_into_whole_numbers() -> None:
     told = fails(marked_pool(shape=CUBE), real(np.int16))
-    assert "int16 items can hold, found float32 ones with fractions; make the item's dtype a float" in told
+    assert "int16 items can hold, found float32 ones with fractions; make the item's dtype float32" in told
 
 
 def test_values_must_fit_the_items_type() -> None:

@@ -94,7 +94,17 @@ def test_the_command_line_under_accelerate_launch(tmp_path: Path) -> None:
     environment = {**ENV, "ACCELERATE_USE_CPU": "true"}
     for count, name in (("1", "one"), ("2", "two")):
         several = ["--multi_gpu"] * (count == "2")  # with --cpu alone it starts one process
-        command = [*launcher, *several, "--num_processes", count, "-m", "gan_augment", *asked, "--out", str(tmp_path / name)]
+        command = [
+            *launcher,
+            *several,
+            "--num_processes",
+            count,
+            "-m",
+            "gan_augment",
+            *asked,
+            "--out",
+            str(tmp_path / name),
+        ]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         assert done.stdout.count("Next, in Python") == 1

@@ -371,7 +371,7 @@ def test_batches_that_are_refused() -> None:
         swap(images, {"labels": labels, "boxes": boxes})
     with pytest.raises(ConfigError, match="found 2 tensors of three or more dimensions"):
         swap((images, images), {"labels": labels}["labels"])
-    with pytest.raises(ConfigError, match="put SynthesizeBatch before MixUp/CutMix"):
+    with pytest.raises(ConfigError, match=r"give labels.long\(\)"):
         swap(images, labels.double())
     with pytest.raises(ConfigError, match="expected a sample"):
         swap(images)

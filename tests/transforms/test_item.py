@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from gan_augment.errors import ConfigError, DataError, SynthesizerError
+from gan_augment.errors import ConfigError, DataError, DataMismatchWarning, SynthesizerError
 from gan_augment.items import same
 from gan_augment.networks import NetworkSpec
 from gan_augment.pool import SyntheticPool
@@ -154,7 +154,9 @@ def test_labels_match_by_position_name_or_value() -> None:
         return round(float(made.max()) * 255) - MARK if made.max() else -1
 
     named = marked_pool((0, 1, 2), classes=["cat", "dog", "owl"])
-    assert [value(named, label) for label in (0, 2, "dog", "eel")] == [0, 2, 1, -1]
+    assert [value(named, label) for label in (0, 2, "dog")] == [0, 2, 1]
+    with pytest.warns(DataMismatchWarning, match=r"no class 'eel' \(it has cat, dog, owl\): items of it stay"):
+        assert value(named, "eel") == -1
     assert [value(named, label, classes=["owl", "eel", "cat"]) for label in (0, 1, 2, "dog")] == [2, -1, 0, 1]
     by_value = marked_pool((10, 12))
     assert [value(by_value, label) for label in (10, 11, 12, 0, "12")] == [10, -1, 12, -1, 12]
