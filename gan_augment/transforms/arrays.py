@@ -71,7 +71,7 @@ def of_type(array: Array, dtype: npt.DTypeLike, item: Array) -> Array:
             "made of each other; put the transform where images are as the pool has them, or build the pool with "
             "like=the dataset"
         )
-    floats = item[::4] if dtype.kind == "f" else array  # of the item's a part will do, to see that it is normalised
+    floats = item[::8] if dtype.kind == "f" else array  # of the item's a part will do, to see that it is normalised
     least, most = float(floats.min()), float(floats.max())
     if not (least >= 0 and most <= 1):
         raise DataError(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gan_augment.errors import DataError
 from gan_augment.images import ImageSpec
-from gan_augment.transforms.source import ByLabel, drawn_seeds, finite
+from gan_augment.transforms.source import ByLabel, drawn_seeds
 from gan_augment.types import IntArray
 
 __all__ = ["ForBatches", "with_rows"]
@@ -66,7 +66,7 @@ class ForBatches(ByLabel):
         if self.transform is not None:
             made = [self.transform(self.pool.raw(row)) for row in rows]
             return torch.stack([_fitting(image, like.shape[1:], like.dtype, "transform= to return") for image in made])
-        images = torch.from_numpy(finite(np.stack(list(map(self.pool.reader(), rows)))))
+        images = torch.from_numpy(np.stack(self.arrays(rows)))
         if (images.shape[1], like.shape[1]) == (1, 3) and images.ndim == like.ndim:
             images = images.expand(-1, 3, *images.shape[2:]).contiguous()
         if self._unit and like.is_floating_point():

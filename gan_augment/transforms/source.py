@@ -51,6 +51,7 @@ class ByLabel:
         self._by_value = False
         self._values: dict[int | str, int] | None = None
         self._strangers: set[str] = set()
+        self._sound: set[int] = set()  # rows of a pool that were looked through
         names: Sequence[str] | None
         if isinstance(source, SyntheticPool):
             self.pool, self._by_value = source, not source.named
@@ -115,8 +116,9 @@ class ByLabel:
         Raises:
             DataError: A label is beyond the known classes.
         """
-        known, where = np.unique(labels, return_inverse=True)
-        classes: IntArray = np.array([self.class_of(label) for label in known.tolist()], np.int64)[where]
+        listed = labels.tolist()
+        known = {label: self.class_of(label) for label in sorted(set(listed))}
+        classes: IntArray = np.array([known[label] for label in listed], np.int64)
         return classes
 
     def _position(self, label: int | str) -> int:
@@ -248,7 +250,7 @@ class ByLabel:
         """
         if self.pool is not None:
             row = self.row(index, seed)
-            return finite(self.pool.array(row)), self.pool.mask(row)
+            return self.arrays([row])[0], self.pool.mask(row)
         assert self.synthesizer is not None
         self.require_form()
         spec = self.synthesizer.image_spec
@@ -259,6 +261,21 @@ class ByLabel:
             conditions = {"source": spec.decode(item[None])}
         return spec.encode(self.draw([index], [seed], conditions))[0], None
 
+    def arrays(self, rows: Sequence[int]) -> list[npt.NDArray[Any]]:
+        """Returns the images of rows of the pool, `(C, *spatial)` each, raw and not to be written to.
+
+        Raises:
+            DataError: A value is not finite; a row is looked through once, as it does not change.
+        """
+        assert self.pool is not None
+        found = list(map(self.pool.reader(), rows))
+        if self.pool.form.dtype.startswith("float"):
+            for row, array in zip(rows, found, strict=True):
+                if row not in self._sound:
+                    finite(array)
+                    self._sound.add(row)
+        return found
+
     def row(self, index: int, seed: int) -> int:
         """Returns the row of the pool that a seed stands for, of one of its classes."""
         rows = self._rows[index]
@@ -266,11 +283,8 @@ class ByLabel:
 
     def rows(self, classes: IntArray, seeds: IntArray) -> IntArray:
         """Returns the rows `(n,)` of the pool that seeds `(n,)` stand for, of classes `(n,)` of it; see `row`."""
-        found = np.empty(len(classes), np.int64)
-        for index in np.unique(classes).tolist():
-            where, own = classes == index, self._rows[index]
-            found[where] = own[seeds[where] % len(own)]
-        return found
+        pairs = zip(classes.tolist(), seeds.tolist(), strict=True)
+        return np.array([self.row(index, seed) for index, seed in pairs], np.int64)
 
     def draw(
         self, classes: npt.ArrayLike, seeds: npt.ArrayLike, conditions: Mapping[str, Tensor] | None = None
@@ -290,6 +304,9 @@ class ByLabel:
     def __deepcopy__(self, memo: Any) -> "ByLabel":
         """Returns itself: hosts copy transforms with each item, and nothing here changes."""
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_sound": set()}
 
 
 def finite(images: npt.NDArray[Any]) -> npt.NDArray[Any]:
