@@ -28,6 +28,7 @@ __all__ = [
     "ImageSpec",
     "as_channels",
     "batch_rows",
+    "far_apart",
     "network_grid",
     "network_levels",
     "picture",
@@ -43,7 +44,13 @@ _WIDE = ("uint32", "int32", "float64")
 
 _WIDEST = 1e30
 _MOST_ROWS, _MOST_CELLS = 256, 2**22
+_FAR = 100
 _LUMA = (0.299, 0.587, 0.114)
+
+
+def far_apart(one: float, other: float) -> bool:
+    """Tells whether two ranges of values are plainly of other units, as 0 to 1 and 0 to 255 are; 0 tells nothing."""
+    return min(one, other) > 0 and max(one, other) > _FAR * min(one, other)
 
 
 def batch_rows(grid: tuple[int, ...]) -> int:

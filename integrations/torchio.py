@@ -29,6 +29,7 @@ from gan_augment.items import label_value
 from gan_augment.pool import SyntheticPool
 from gan_augment.pool.matching import raw_mask
 from gan_augment.synthesizers.checks import from_items
+from gan_augment.transforms.fitting import check_scale
 from gan_augment.transforms.lesions import checked_patches, patch_at, patch_weights
 from gan_augment.transforms.reference import SourceReference
 from gan_augment.transforms.source import ByLabel, drawn_seeds
@@ -135,6 +136,7 @@ class Synthesize(IntensityTransform):  # type: ignore[misc]  # torchio's types a
         if from_items(source.synthesizer):
             own = _array(torch.cat([image.data for image in images.values()]), form)
         array, mask = source.made(index, self.seed, own)
+        _check_units(next(iter(images.values())), array, source)
         parts = tio.ScalarImage(tensor=_volume(array)).data.split([image.num_channels for image in images.values()])
         for image, part in zip(images.values(), parts, strict=True):
             image.set_data(part if len(parts) == 1 else part.clone())
@@ -219,6 +221,15 @@ def _widened(dtype: str) -> torch.dtype:
     """Returns the type that torchio has arrays of numpy's type in."""
     found: torch.dtype = tio.ScalarImage(tensor=np.zeros((1, 1, 1, 1), dtype)).data.dtype
     return found
+
+
+def _check_units(image: tio.ScalarImage, array: npt.NDArray[Any], source: ByLabel) -> None:
+    """Raises where an image is plainly in other units than the synthetic one in its place."""
+    holder = source.synthesizer if source.pool is None else source.pool
+    extent = float(image.data.max()) - float(image.data.min())
+    check_scale(
+        array, holder.image_spec if holder else None, extent, "put the transform first, before intensities are changed"
+    )
 
 
 def _put_mask(name: str, image: tio.LabelMap, array: npt.NDArray[Any]) -> None:

@@ -72,7 +72,7 @@ class GANAugmentedDataset(Dataset[Any]):
 
     Warns:
         SmallClassWarning: The slots of a class repeat real images.
-        DataMismatchWarning: The pool was built like another dataset.
+        DataMismatchWarning: The pool was built like another dataset, or its images are plainly in other units.
 
     Raises:
         DataError: The pool's images are not twins of the base's: another dtype, size or number of channels, no masks.
@@ -152,7 +152,9 @@ class GANAugmentedDataset(Dataset[Any]):
         code = int(rows[label][0])
         live = self.pool is None
         origin = Origin("synthetic", label, row=None if live else code, seed=0, parent=code if live else None)
-        self._twins.check_sizes(*self._supply.get([origin])[0], label, functools.partial(_itself, origin))
+        array, mask = self._supply.get([origin])[0]
+        self._twins.check_sizes(array, mask, label, functools.partial(_itself, origin))
+        self._twins.check_units(array, label)
 
     def _check_like(self) -> bool:
         """Tells whether the pool was built like this very dataset, and warns if it was built like another."""

@@ -1,5 +1,6 @@
 """Twins: synthetic images as items of a dataset, of the same structure and types as its real ones."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -8,10 +9,11 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from gan_augment.errors import ConfigError, DataError
+from gan_augment.errors import ConfigError, DataError, DataMismatchWarning
 from gan_augment.forms import RawForm, is_image
 from gan_augment.geometry import Affine, check_affine
 from gan_augment.hosts import FRAME
+from gan_augment.images import far_apart
 from gan_augment.items import ItemStructure, fresh, same
 from gan_augment.pipelines import call_on_pair, call_transform, preserved_rng
 from gan_augment.pool.matching import raw_mask, twin_form
@@ -25,6 +27,9 @@ Fill = Literal["like"] | Mapping[Any, Any] | None
 
 _PROBED, _READ_TWICE = 4, 24
 """A flip of probability 0.1 is missed in 24 items that are read twice once in a hundred times."""
+
+_LOOKED_AT = 4
+"""Real images that tell the units of a class."""
 
 
 class Twins:
@@ -224,6 +229,25 @@ class Twins:
                 "like=this dataset, or give arrays of its type, size and channels"
             )
 
+    def check_units(self, array: npt.NDArray[Any], label: int) -> None:
+        """Warns where a synthetic image is plainly in other units than real ones of its class.
+
+        Args:
+            array: `(C, *spatial)`, raw.
+            label: Its class.
+        """
+        with preserved_rng():
+            reals = [self._view.form.array(self._view.raw(int(row))) for row in self._view.of_class(label)[:_LOOKED_AT]]
+        own, drawn = max(map(_extent, reals)), _extent(array)
+        if far_apart(own, drawn):
+            warnings.warn(
+                f"synthetic images are in other units than the dataset's own: those of class "
+                f"{self._view.classes[label]} range over {drawn:.4g}, real ones over {own:.4g}. Build the pool with "
+                "like=this dataset, or give arrays in the units of its raw images, before any transform",
+                DataMismatchWarning,
+                stacklevel=4,
+            )
+
     def _image_of(self, item: Any) -> Any:
         """Returns the image of a finished item; of a subject of torchio the values of its image."""
         if self._hosted and isinstance(item, Mapping):
@@ -248,6 +272,10 @@ class Twins:
 
 def _as_tensor(array: npt.NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(array.copy())  # what `raw` of the form does, by the shortest way
+
+
+def _extent(array: npt.NDArray[Any]) -> float:
+    return float(array.max()) - float(array.min())
 
 
 def _size(image: Any) -> Any:

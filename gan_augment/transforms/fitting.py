@@ -7,13 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_augment.errors import DataError
-from gan_augment.images import ImageSpec
+from gan_augment.images import ImageSpec, far_apart
 from gan_augment.items import label_value
 
 __all__ = ["check_scale", "class_label", "matched", "own_image"]
-
-_RATIO = 100
-"""How far apart the ranges of two images may lie: an image from 0 to 255 and one from 0 to 1 are farther."""
 
 
 def matched(
@@ -75,7 +72,7 @@ def check_scale(array: npt.NDArray[Any], spec: ImageSpec | None, extent: float, 
     """
     low, high = (array.min(), array.max()) if spec is None else (min(spec.low), max(spec.high))
     drawn = float(high) - float(low)
-    if min(drawn, extent) > 0 and max(drawn, extent) > _RATIO * min(drawn, extent):
+    if far_apart(drawn, extent):
         raise DataError(
             f"expected items in the raw units of the synthetic images, which range over {drawn:.4g}, found an item "
             f"that ranges over {extent:.4g}; {place}"

@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 
 from gan_augment.dataset import GANAugmentedDataset, GANAugmentedIterableDataset
 from gan_augment.dataset.seeding import random_transforms
-from gan_augment.errors import ConfigError, DataError
+from gan_augment.errors import ConfigError, DataError, DataMismatchWarning
 from gan_augment.items import same
 from gan_augment.pool import SyntheticPool
 from gan_augment.source import RawView
@@ -515,3 +515,10 @@ def test_a_source_may_be_a_path(tmp_path: Path) -> None:
     train = GANAugmentedDataset(base, str(tmp_path / "pool"), synthetic_share=1)
     assert train.pool is not None
     assert train.origin(9).kind == "synthetic"
+
+
+def test_a_pool_in_other_units_is_told_of() -> None:
+    base = TensorDataset(torch.rand(9, 1, 8, 8), torch.tensor([0, 0, 0, 0, 0, 0, 1, 1, 1]))
+    pool = SyntheticPool.from_arrays(torch.rand(30, 1, 8, 8) * 255, torch.ones(30, dtype=int))
+    with pytest.warns(DataMismatchWarning, match=r"in other units .* of class 1 range over 25\d.* real ones over 0\.9"):
+        GANAugmentedDataset(base, pool)

@@ -18,6 +18,9 @@ NAMES = [arm.name for arm in arm_set("all", unused=True) if arm.name != "deep_sm
 EVERY = {arm.name: arm for arm in arm_set("all", unused=True)}
 COUNTS = np.array(problems.COUNTS)
 
+MARKED = pytest.mark.filterwarnings("ignore:synthetic images are in other units")
+"""Unused images are told from others by values far beyond."""
+
 
 @pytest.fixture(scope="module")
 def training() -> TrainingSet:
@@ -40,6 +43,7 @@ def test_one_seed_has_one_set_of_initial_weights(training: TrainingSet) -> None:
     assert not torch.equal(train(EVERY[NAMES[0]], training, 5, seed=1).initial[0], first[NAMES[0]])
 
 
+@MARKED
 @pytest.mark.parametrize(
     ("name", "batch_size"),
     [*((name, 16) for name in NAMES), *((name, 48) for name in NAMES[::3])],  # 48 is more than there are images
@@ -181,6 +185,7 @@ def test_controls_have_the_counts_of_the_selected(training: TrainingSet) -> None
                 assert problems.DISAGREES not in drawn.reasons
 
 
+@MARKED
 def test_unused_draws_unused_reals_and_training_reals_alone(training: TrainingSet) -> None:
     marks = train(mixed(rows="unused", share=1.0), training).marks
     assert set(marks.unique().tolist()) <= {REAL, *range(1000, 1060)}

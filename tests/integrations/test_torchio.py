@@ -608,3 +608,12 @@ def page_files(root: Path) -> None:
     (root / "data/labels.csv").write_text("\n".join(lines))
     names = np.repeat(["csf", "grey", "white"], 8)
     SyntheticPool.from_arrays(np.concatenate(pool), names, affine=affine).save(root / "runs/pool", progress=False)
+
+
+def test_a_subject_in_other_units_than_the_source_is_told_so() -> None:
+    volumes = np.random.default_rng(0).integers(0, 3000, (4, 1, 8, 8, 8)).astype(np.float32)
+    pool = SyntheticPool.from_arrays(volumes, [0, 0, 1, 1])
+    subject = tio.Subject(t1=tio.ScalarImage(tensor=torch.rand(1, 8, 8, 8) * 2000), label=1)
+    assert RandomSynthesize(pool, p=1)(subject)["t1"].data.max() > 2000
+    with pytest.raises(DataError, match="in the raw units of the synthetic images, which range over .* put the"):
+        RandomSynthesize(pool, p=1)(tio.ZNormalization()(subject))
