@@ -166,14 +166,16 @@ class RandSynthesized(RandomizableTransform):  # type: ignore[misc]  # mypy does
     def _check_scale(self, array: npt.NDArray[Any], img: Any) -> None:
         holder = self.source.pool if self.source.pool is not None else self.source.synthesizer
         assert holder is not None
+        img = _plain(img)
         extent = float(img.max()) - float(img.min())
         check_scale(array, holder.image_spec, extent, _UNITS)
         self._is_checked = extent > 0  # a blank image tells nothing
 
     def _in_place(self, array: npt.NDArray[Any], like: Any, *, grey: bool) -> Any:
         array = array.swapaxes(1, 2) if self._turn and array.ndim == 3 else array
-        own = np.array(matched(array, _dtype(like), like.shape, _SIZE, grey=grey), order="C")
-        made, _, _ = convert_to_dst_type(own, like)
+        plain = _plain(like)
+        own = np.array(matched(array, _dtype(plain), plain.shape, _SIZE, grey=grey), order="C")
+        made = _as_like(own, like)
         if isinstance(made, MetaTensor) and _FILE in made.meta:
             pool, name = self.source.pool, _SYNTHETIC
             if pool is not None and pool.folder is not None:
@@ -414,6 +416,21 @@ def _check_image(image: Any) -> None:
             f"expected an image that is an array or a tensor, found {type(image).__name__}; put the transform after "
             "LoadImaged and EnsureChannelFirstd"
         )
+
+
+def _plain(image: Any) -> Any:
+    """Returns a tensor without MONAI's metadata, which each look at it would be handed through."""
+    return image.as_subclass(torch.Tensor) if isinstance(image, MetaTensor) else image
+
+
+def _as_like(array: npt.NDArray[Any], like: Any) -> Any:
+    """Returns an array of one's own as `like` is: type, dtype, device, metadata and operations."""
+    if type(like) is not MetaTensor or like.is_batch or like.pending_operations:
+        return convert_to_dst_type(array, like)[0]
+    plain = _plain(like)
+    made = torch.from_numpy(array).to(plain.device, plain.dtype)  # as MONAI's own function has it, in half the time
+    meta = {key: MetaTensor.copy_items(value) for key, value in like.meta.items()}
+    return MetaTensor(made, meta=meta, applied_operations=list(like.applied_operations))
 
 
 def _dtype(image: Any) -> npt.DTypeLike:
