@@ -262,8 +262,7 @@ def torchio(folder: Path, case: CaseOf) -> Sides:
         return partial(one_by_one, lambda label: step(subjects[label]).t1.data)
 
     def by_hand(label: int) -> Any:
-        turned = np.ascontiguousarray(hand(label).swapaxes(1, 3))
-        return tio.ScalarImage(tensor=torch.from_numpy(turned)).data
+        return tio.ScalarImage(tensor=torch.from_numpy(hand(label).copy())).data  # rows are (C, W, H, D) already
 
     return {
         "adapter": side(for_torchio.RandomSynthesize(str(folder), p=1.0)),
