@@ -615,5 +615,5 @@ def test_a_subject_in_other_units_than_the_source_is_told_so() -> None:
     pool = SyntheticPool.from_arrays(volumes, [0, 0, 1, 1])
     subject = tio.Subject(t1=tio.ScalarImage(tensor=torch.rand(1, 8, 8, 8) * 2000), label=1)
     assert RandomSynthesize(pool, p=1)(subject)["t1"].data.max() > 2000
-    with pytest.raises(DataError, match="in the raw units of the synthetic images, which range over .* put the"):
+    with pytest.raises(DataError, match=r"in the raw units of the synthetic images, which range over .* put the"):
         RandomSynthesize(pool, p=1)(tio.ZNormalization()(subject))
