@@ -5,6 +5,7 @@ import importlib
 import math
 import pickle
 import random
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -24,7 +25,7 @@ from torchvision.transforms import v2
 from gan_augment.errors import ConfigError, DataError, DependencyError, SynthesizerError
 from gan_augment.integrations.kornia import LabelledSequential, RandomSynthesize
 from gan_augment.pool import SyntheticPool
-from tests.helpers import toy_synthesizer
+from tests.helpers import ROOT, toy_synthesizer
 from tests.transforms.sources import MARK, Mirror, ModuleSynthesizer, live, marked, marked_pool, spec_of, to_unit
 
 FORK = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -548,3 +549,13 @@ def test_pools_of_images_go_through_torchvisions_transforms() -> None:
     pool = SyntheticPool.from_arrays(marked(range(3), (6, 6)), [0, 1, 2])
     ready = v2.Compose([v2.ToImage(), v2.Resize((8, 8)), v2.ToDtype(torch.float32, scale=True)])
     assert marks(always(pool, transform=ready)(*batch([0, 1, 2]))[0]) == [0, 1, 2]
+
+
+@pytest.mark.slow
+def test_the_example_runs(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "docs.examples.kornia_batches", "--quick", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=True)
+    assert [line.split(":")[0] for line in done.stdout.splitlines() if "accuracy" in line] == [
+        "as they are",
+        "half synthetic",
+    ]

@@ -1,0 +1,1 @@
+"""Pages, whose code the tests run, and examples."""
