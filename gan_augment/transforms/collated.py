@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gan_augment.errors import DataError
-from gan_augment.images import ImageSpec
+from gan_augment.images import ImageSpec, far_apart
 from gan_augment.transforms.source import ByLabel, drawn_seeds
 from gan_augment.types import IntArray
 
@@ -41,7 +41,7 @@ class ForBatches(ByLabel):
         unit: bool = False,
     ) -> None:
         super().__init__(source, classes, transform)
-        self._unit, self._is_checked = unit, False
+        self._unit, self._is_checked, self._has_units = unit, False, False
 
     def batch(self, classes: IntArray, like: Tensor, seeds: IntArray | None = None) -> Tensor:
         """Returns a synthetic image of each class `(n,)` of the source, of the size, dtype and device of a batch.
@@ -59,7 +59,21 @@ class ForBatches(ByLabel):
             made = self._live(classes, seeds, like)
         else:
             made = self._stored(self.rows(classes, seeds).tolist(), like)
+            self._check_units(made, like)
         return made.to(like.device)
+
+    def _check_units(self, made: Tensor, like: Tensor) -> None:
+        """Raises if rows of the pool are plainly in other units than the first batch that is not blank."""
+        if self._has_units or like.is_meta or not like.is_floating_point():
+            return
+        drawn, own = (float(images.detach().abs().max()) for images in (made, like))
+        if far_apart(drawn, own):
+            raise DataError(
+                f"expected synthetic images in the units of the batch, whose values go to {own:.4g}, found ones that "
+                f"go to {drawn:.4g}; give transform=, which makes of the pool's raw images what the loader's transform "
+                "makes of real ones (scale, normalisation)"
+            )
+        self._has_units = min(drawn, own) > 0
 
     def _stored(self, rows: list[int], like: Tensor) -> Tensor:
         assert self.pool is not None

@@ -436,3 +436,16 @@ def test_given_seeds_make_what_they_make_of_items() -> None:
     items = [source.made(*pair)[0] for pair in zip(classes.tolist(), seeds.tolist(), strict=True)]
     assert np.array_equal(made.numpy(), np.stack(items))
     assert source.rows(classes, seeds).tolist() == [int(image.max()) for image in items]
+
+
+def test_rows_in_other_units_than_the_batch_are_refused() -> None:
+    torch.manual_seed(0)
+    rows = np.random.default_rng(0).integers(0, 256, (6, 1, 8, 8)).astype(np.uint8)
+    pool = SyntheticPool.from_arrays(rows, [0, 0, 0, 1, 1, 1])
+    unscaled = SynthesizeBatch(pool, share=1.0, transform=lambda image: torch.from_numpy(image).float())
+    blank, labels = torch.zeros(4, 1, 8, 8), torch.tensor([0, 1, 0, 1])
+    assert unscaled(blank, labels)[0].max() > 100  # a blank batch tells nothing
+    with pytest.raises(DataError, match=r"units of the batch, whose values go to 0\.9\d+, found ones that go to 25"):
+        unscaled(torch.rand(4, 1, 8, 8) * 2 - 1, labels)
+    scaled = SynthesizeBatch(pool, share=1.0, transform=lambda image: torch.from_numpy(image).float() / 255)
+    assert scaled(torch.rand(4, 1, 8, 8), labels)[0].max() <= 1
