@@ -126,7 +126,8 @@ class RandSynthesized(RandomizableTransform):  # type: ignore[misc]  # mypy does
         array, _ = self.source.made(index, seed, self._own(img))
         if not self._is_checked:
             self._check_scale(array, img)
-        check_affine(self.source.affine, _affine(img), _LIE)
+        if (affine := self.source.affine) is not None:
+            check_affine(affine, _affine(img), _LIE)
         self._turn = self.reverse_indexing
         if self._turn is None and self.source.require_form().kind == "pil":
             self._turn = isinstance(img, MetaTensor) and {"format", "width", "height"} <= img.meta.keys()
