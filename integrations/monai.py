@@ -165,11 +165,9 @@ class RandSynthesized(RandomizableTransform):  # type: ignore[misc]  # mypy does
         return own_image(convert_to_numpy(img), self.source.require_form().dtype, _UNITS)
 
     def _check_scale(self, array: npt.NDArray[Any], img: Any) -> None:
-        holder = self.source.pool if self.source.pool is not None else self.source.synthesizer
-        assert holder is not None
         img = _plain(img)
         extent = float(img.max()) - float(img.min())
-        check_scale(array, holder.image_spec, extent, _UNITS)
+        check_scale(array, self.source.image_spec, extent, _UNITS)
         self._is_checked = extent > 0  # a blank image tells nothing
 
     def _in_place(self, array: npt.NDArray[Any], like: Any, *, grey: bool) -> Any:

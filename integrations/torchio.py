@@ -226,11 +226,10 @@ def _widened(dtype: str) -> torch.dtype:
 
 def _check_units(image: tio.ScalarImage, array: npt.NDArray[Any], source: ByLabel) -> None:
     """Raises where an image is plainly in other units than the synthetic one in its place."""
-    holder = source.synthesizer if source.pool is None else source.pool
     some = image.data[:, ::_STEP]  # part of the voxels tells units
     check_scale(
         array[:, ::_STEP],
-        holder.image_spec if holder else None,
+        source.image_spec,
         float(some.max()) - float(some.min()),
         "put the transform first, before intensities are changed",
     )

@@ -195,6 +195,12 @@ class ByLabel:
         return self.pool is not None and self.pool.has_masks
 
     @property
+    def image_spec(self) -> ImageSpec | None:
+        """How raw values map to [-1, 1]; None where that is not known."""
+        holder = self.synthesizer if self.pool is None else self.pool
+        return None if holder is None else holder.image_spec
+
+    @property
     def form(self) -> RawForm | None:
         """The raw form of the images; None of a synthesizer without an image_spec."""
         if self.pool is not None:
